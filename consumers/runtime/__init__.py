@@ -1,0 +1,1 @@
+"""What carries consumers: registry, worker, sweep, supervisor, rebuild, query and the stores."""

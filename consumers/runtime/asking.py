@@ -1,0 +1,57 @@
+"""Asking a consumer's worker for an operation, and watching it to its end."""
+
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+from consumers.runtime.control import Control, Request, RequestState
+from consumers.runtime.status import Installation
+from events.errors import PacelineError
+from events.patience import Patience
+from events.progress import progress
+
+
+class Asks(Protocol):
+    """What asking needs of the platform."""
+
+    installation: Installation
+
+    def control(self) -> Control:
+        """Return the requests."""
+
+    def worker_for(self, consumer: str) -> AbstractContextManager[None]:
+        """Have somebody do what is asked of a consumer."""
+
+
+def ask(platform: Asks, consumer: str, verb: str, arguments: dict[str, Any]) -> Request:
+    """Return the operation when it has ended well; raises PacelineError where it failed.
+
+    Ctrl-C leaves it open: a worker that runs goes on with it, and the same command joins it.
+    """
+    known = platform.installation.names()
+    if consumer not in known:
+        raise PacelineError(f"There is no consumer {consumer!r}; there are: {', '.join(known)}.")
+    control = platform.control()
+    request = control.ask(consumer, verb, arguments)
+    try:
+        with platform.worker_for(consumer):
+            request = _watched(control, request, f"{verb} {consumer}")
+    except KeyboardInterrupt as stopped:
+        raise PacelineError(
+            f"Not waited for. Operation {request.id} stays open: the same command joins it, "
+            f"`paceline operations cancel {request.id}` ends it."
+        ) from stopped
+    if request.state is RequestState.FAILED:
+        raise PacelineError(str(request.answer.get("error", "It failed.")))
+    if request.state is RequestState.CANCELLED:
+        raise PacelineError(f"Operation {request.id} was cancelled.")
+    return request
+
+
+def _watched(control: Control, request: Request, what: str) -> Request:
+    patience = Patience(least_s=0.01, most_s=0.2)
+    with progress(what) as report:
+        while not request.ended:
+            report(request.done, max(request.total, 1))
+            patience.wait()
+            request = control.get(request.id)
+    return request

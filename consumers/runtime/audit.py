@@ -1,0 +1,128 @@
+"""Audit: promise 5 by ids, a sweep that only reports, exact while traffic flows.
+
+Whatever is read first is a lower bound of what is read later: bookmark, outbox, fates, the log.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from consumers.runtime.fates import State
+from consumers.runtime.store import Generation, StoreReader
+from events.log import EventLog, Logged, Selection
+from events.topology import wanted
+
+_AT_ONCE = 5_000
+
+
+class Accepting(NamedTuple):
+    """What an accepting host remembers: row and id, up to where the relay is, what it set aside."""
+
+    source: str
+    passed: int
+    stuck: frozenset[int]
+    rows: Sequence[tuple[int, str]]
+
+
+@dataclass(slots=True)
+class AcceptedAudit:
+    """accepted = logged + in the outbox + conflicting, for what the outbox remembers."""
+
+    source: str
+    accepted: int = 0
+    logged: int = 0
+    in_outbox: int = 0
+    conflicting: int = 0
+    stuck: int = 0
+    missing: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class ConsumerAudit:
+    """logged = applied + pending + retrying + dead + discarded + not-for-it, for one consumer."""
+
+    consumer: str
+    logged: int = 0
+    fates: dict[str, int] = field(default_factory=dict)
+    without_fate: list[str] = field(default_factory=list)
+    unknown_positions: list[str] = field(default_factory=list)
+
+    @property
+    def holds(self) -> bool:
+        """Whether every event has exactly one fate."""
+        return not self.without_fate and not self.unknown_positions
+
+
+def audit_accepting(host: Accepting, log: EventLog) -> AcceptedAudit:
+    """Look for every remembered id where it must be."""
+    audit = AcceptedAudit(host.source, accepted=len(host.rows))
+    conflicts = {conflict.event_id for conflict in log.conflicts()}
+    for start in range(0, len(host.rows), 500):
+        part = host.rows[start : start + 500]
+        found = log.scan(Selection(ids=[event_id for _, event_id in part]), limit=len(part))
+        logged = {row.event_id for row in found}
+        for row, event_id in part:
+            known = {"logged": event_id in logged, "conflicting": event_id in conflicts}
+            _place(audit, host, row, event_id, **known)
+    return audit
+
+
+def _place(
+    audit: AcceptedAudit,
+    host: Accepting,
+    row: int,
+    event_id: str,
+    *,
+    logged: bool,
+    conflicting: bool,
+) -> None:
+    if conflicting:
+        audit.conflicting += 1
+    elif logged:
+        audit.logged += 1
+    elif row > host.passed:
+        audit.in_outbox += 1
+    elif row in host.stuck:
+        audit.stuck += 1
+    else:
+        audit.missing.append(event_id)
+
+
+def audit_consumer(name: str, store: StoreReader, live: Generation, log: EventLog) -> ConsumerAudit:
+    """Merge the log with the fates; `store` must show one moment that is not later than the log."""
+    audit = ConsumerAudit(name, fates=dict.fromkeys(State, 0))
+    audit.fates |= {"pending": 0, "not-for-it": 0}
+    marks = store.watermarks(live.number)
+    for relay, settled in log.settled().items():
+        for rows, through in _stretches(log, relay, settled):
+            after = rows[0].position.number - 1 if rows else through
+            fates = store.rows(live.number, relay, after, through)
+            for row in rows:
+                _judge(audit, row, fates.pop(row.position.number, None), live, marks)
+            audit.unknown_positions += [f"{relay}/{number}" for number in fates]
+    return audit
+
+
+def _stretches(log: EventLog, relay: str, settled: int) -> Iterator[tuple[list[Logged], int]]:
+    after = 0
+    while rows := log.scan(Selection(relay=relay, after=after, through=settled), limit=_AT_ONCE):
+        after = rows[-1].position.number
+        yield rows, after
+
+
+def _judge(
+    audit: ConsumerAudit,
+    row: Logged,
+    state: State | None,
+    live: Generation,
+    marks: dict[str, int],
+) -> None:
+    audit.logged += 1
+    if state is not None:
+        audit.fates[state] += 1
+    elif not wanted(live.bindings, row.routing_key):
+        audit.fates["not-for-it"] += 1
+    elif row.position.number > marks.get(row.position.relay, 0):
+        audit.fates["pending"] += 1
+    else:
+        audit.without_fate.append(row.event_id)

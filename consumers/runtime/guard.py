@@ -1,0 +1,76 @@
+"""The guard: a worker that hangs, crashes or leaks ends itself, and leaves word of why.
+
+It needs no parent process, so it works the same under a supervisor, systemd and Kubernetes.
+"""
+
+import faulthandler
+import os
+import resource
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+OUT_OF_MEMORY = 70
+
+
+class Guard:
+    """Deadlines, a bound on memory, and the file that the next start reads."""
+
+    def __init__(self, traces: Path, *, memory_bytes: int = 256 << 20) -> None:
+        """Open the file; `memory_bytes` is what the process may grow by from now on."""
+        self._path = traces
+        self._memory = memory_bytes
+        self.last_words = traces.read_text(errors="replace") if traces.exists() else ""
+        self._file = traces.open("w")
+        self._at_start = 0
+
+    def watch(self) -> None:
+        """Bound the memory from here, and have a crash write its traceback.
+
+        RLIMIT_DATA and not RLIMIT_AS, because that one counts the stacks of threads.
+        """
+        faulthandler.enable(file=self._file)
+        self._at_start = _data_bytes()
+        limit = self._at_start + self._memory
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, resource.RLIM_INFINITY))
+
+    @contextmanager
+    def deadline(self, seconds: float) -> Iterator[None]:
+        """End the process, with every thread's traceback in the file, when the block takes longer.
+
+        A MemoryError is nobody's failure: it ends the process too, and suspects find the culprit.
+        """
+        faulthandler.dump_traceback_later(seconds, exit=True, file=self._file)
+        try:
+            yield
+        except MemoryError:
+            self._leave()
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+
+    def _leave(self) -> None:
+        resource.setrlimit(resource.RLIMIT_DATA, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        self._file.write("MemoryError: the worker grew past its bound.\n" + traceback.format_exc())
+        self._file.flush()
+        os._exit(OUT_OF_MEMORY)
+
+    def swollen(self) -> bool:
+        """Say whether more than half of the memory is used: time to end cleanly and start anew."""
+        return bool(self._at_start) and _data_bytes() - self._at_start > self._memory // 2
+
+
+def cause(last_words: str) -> str:
+    """Return in one line what the file of a process that ended says of it."""
+    if "Timeout (" in last_words:
+        return "The fold took longer than its deadline."
+    if "MemoryError" in last_words:
+        return "The fold took more memory than it may."
+    if "Fatal Python error" in last_words:
+        return last_words.partition("\n")[0]
+    return "The process ended during the fold."
+
+
+def _data_bytes() -> int:
+    return int(Path("/proc/self/statm").read_bytes().split()[5]) * _PAGE

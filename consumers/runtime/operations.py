@@ -1,0 +1,145 @@
+"""Operations: what a consumer's worker does because somebody asked, one step at a time."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from consumers.runtime.control import Control, Request
+from consumers.runtime.fates import Fate, State
+from consumers.runtime.store import Change, Commit, Generation, Store
+from consumers.runtime.worker import Worker
+from events.bus import Delivery
+from events.errors import PacelineError
+from events.log import EventLog, Logged, Position, Selection
+
+_AT_ONCE = 500
+
+
+def selection_of(arguments: dict[str, Any], bindings: tuple[str, ...]) -> Selection:
+    """Return the part of the log that a replay's arguments name."""
+    return Selection(
+        bindings=bindings,
+        user_id=arguments.get("user"),
+        kind=arguments.get("type"),
+        ids=arguments.get("ids"),
+        accepted_from=_moment(arguments.get("from")),
+        accepted_to=_moment(arguments.get("to")),
+    )
+
+
+def _moment(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
+
+
+def replay(
+    request: Request,
+    control: Control,
+    log: EventLog,
+    store: Store,
+    worker: Worker,
+    live: Generation,
+) -> Iterator[None]:
+    """Deliver a selection again: what has a fate keeps it, so nothing can be counted twice."""
+    selection = selection_of(request.arguments, live.bindings)
+    total = log.count(selection)
+    memory = {"after": 0, "done": 0, "applied": 0, "already": 0, "others": 0} | request.memory
+    while rows := log.scan(replace(selection, after=memory["after"]), limit=_AT_ONCE):
+        before = store.fates(live.number, [row.position for row in rows])
+        already = sum(fate.state is State.APPLIED for fate in before.values())
+        memory["applied"] += worker.apply([delivered(row) for row in rows])
+        memory["already"] += already
+        memory["others"] += len(before) - already
+        memory["done"] += len(rows)
+        memory["after"] = rows[-1].position.number
+        if not control.report(request.id, done=memory["done"], total=total, memory=memory):
+            return
+        yield
+    control.finish(
+        request.id, answer={key: memory[key] for key in ("applied", "already", "others")}
+    )
+
+
+def delivered(row: Logged) -> Delivery:
+    """Return a row of the log as a delivery."""
+    return Delivery(row.position, row.routing_key, row.body)
+
+
+def redrive(
+    request: Request,
+    control: Control,
+    log: EventLog,
+    store: Store,
+    worker: Worker,
+    live: Generation,
+) -> Iterator[None]:
+    """Give dead events all their attempts again, from now."""
+    now_ms = int(time.time() * 1000)
+
+    def again(fate: Fate) -> Fate:
+        return replace(fate, state=State.RETRYING, attempts=0, strikes=0, due_ms=now_ms)
+
+    yield from _change_dead(request, control, log, store, live, again)
+
+
+def discard(
+    request: Request,
+    control: Control,
+    log: EventLog,
+    store: Store,
+    worker: Worker,
+    live: Generation,
+) -> Iterator[None]:
+    """Give dead events up for good; their rows stay, and say so."""
+
+    def given_up(fate: Fate) -> Fate:
+        return replace(fate, state=State.DISCARDED, due_ms=None)
+
+    yield from _change_dead(request, control, log, store, live, given_up)
+
+
+def _change_dead(
+    request: Request,
+    control: Control,
+    log: EventLog,
+    store: Store,
+    live: Generation,
+    change: Callable[[Fate], Fate],
+) -> Iterator[None]:
+    chosen = dead_letters(log, store.open_fates(live.number, State.DEAD), request.arguments)
+    for start in range(0, len(chosen), _AT_ONCE):
+        part = chosen[start : start + _AT_ONCE]
+        changes = [Change(position, fate, change(fate)) for position, fate in part]
+        store.commit(live.number, Commit(changes=changes))
+        if not control.report(request.id, done=start + len(part), total=len(chosen)):
+            return
+        yield
+    control.finish(request.id, answer={"changed": len(chosen)})
+
+
+def dead_letters(
+    log: EventLog, dead: list[tuple[Position, Fate]], arguments: dict[str, Any]
+) -> list[tuple[Position, Fate]]:
+    """Return those of the dead that ids or a reason name; without either, all."""
+    ids, reason = arguments.get("ids"), arguments.get("reason")
+    if ids is not None:
+        rows = [row for row in map(log.get, ids) if row is not None]
+        wanted = {row.position for row in rows}
+        dead = [(position, fate) for position, fate in dead if position in wanted]
+    if reason is not None:
+        dead = [(position, fate) for position, fate in dead if fate.reason.startswith(reason)]
+    return dead
+
+
+Operation = Callable[[Request, Control, EventLog, Store, Worker, Generation], Iterator[None]]
+OPERATIONS: dict[str, Operation] = {"replay": replay, "redrive": redrive, "discard": discard}
+
+
+def operation(verb: str) -> Operation:
+    """Return the operation of a verb; raises PacelineError for an unknown one."""
+    if verb not in OPERATIONS:
+        raise PacelineError(
+            f"Nobody here knows how to {verb}; is this process older than the command?"
+        )
+    return OPERATIONS[verb]

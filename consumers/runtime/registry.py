@@ -1,0 +1,169 @@
+"""The registry: which consumers there are, and each one's code, checked for its shape.
+
+Names come from entry points and file names, so that whoever only needs names runs no stranger's
+code. Built-in consumers are entry points like any other.
+"""
+
+import importlib.util
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from consumers import Projection, Read
+from events.errors import PacelineError
+from events.topology import check_pattern
+
+GROUP = "paceline.consumers"
+_NAME = re.compile(r"\A[a-z0-9][a-z0-9-]{0,62}\Z")
+
+
+class Unfit(PacelineError):
+    """A consumer cannot be loaded, or its shape is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A consumer by name, not loaded yet; `place` is the file or the entry point."""
+
+    name: str
+    place: str
+    module: Callable[[], ModuleType]
+    attribute: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """A consumer that can be run; `code` is a hash of its source."""
+
+    name: str
+    consumer: Projection
+    version: int
+    code: str
+    bindings: tuple[str, ...]
+    indexes: Mapping[str, tuple[str, ...]]
+    reads: Mapping[str, Read]
+
+
+def find(plugins: Path) -> dict[str, Found]:
+    """Return every consumer by name: installed packages first, then single files."""
+    found: dict[str, Found] = {}
+    for candidate in [*_packages(entry_points(group=GROUP)), *_files(plugins)]:
+        if candidate.name not in found:
+            found[candidate.name] = candidate
+    return found
+
+
+def _packages(points: Iterable[EntryPoint]) -> Iterable[Found]:
+    for point in points:
+        name = point.module
+        yield Found(point.name, point.value, _importer(name), point.attr)
+
+
+def _importer(name: str) -> Callable[[], ModuleType]:
+    return lambda: importlib.import_module(name)
+
+
+def _files(plugins: Path) -> Iterable[Found]:
+    for file in sorted(plugins.glob("*.py")):
+        if not file.name.startswith(("_", ".")):
+            yield Found(file.stem, str(file), _executor(file))
+
+
+def _executor(file: Path) -> Callable[[], ModuleType]:
+    def execute() -> ModuleType:
+        name = f"paceline_plugin_{file.stem.replace('-', '_')}"
+        spec = importlib.util.spec_from_file_location(name, file)
+        if spec is None or spec.loader is None:
+            raise Unfit(f"{file} is not a Python file.")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
+        return module
+
+    return execute
+
+
+def load(found: Found) -> Loaded:
+    """Import a consumer and check its shape; raises Unfit that says what is missing."""
+    if not _NAME.match(found.name):
+        raise Unfit(f"{found.place}: the name {found.name!r} must be of a-z, 0-9 and '-'.")
+    try:
+        module = found.module()
+        made = _class(found, module)()
+    except Unfit:
+        raise
+    except (Exception, SystemExit) as error:
+        raise Unfit(f"{found.place} cannot be imported: {type(error).__name__}: {error}") from error
+    return _checked(found, made, _code(module))
+
+
+def _class(found: Found, module: ModuleType) -> type[Any]:
+    if found.attribute is not None:
+        return getattr(module, found.attribute)  # type: ignore[no-any-return]
+    classes = [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type)
+        and value.__module__ == module.__name__
+        and getattr(value, "name", None) == found.name
+    ]
+    if len(classes) != 1:
+        raise Unfit(
+            f"{found.place} has {len(classes)} classes with name = {found.name!r}; write one."
+        )
+    return classes[0]
+
+
+def _code(module: ModuleType) -> str:
+    file = module.__file__
+    return sha256(Path(file).read_bytes()).hexdigest()[:16] if file else ""
+
+
+def _checked(found: Found, made: Any, code: str) -> Loaded:
+    problems = list(_problems(found.name, made))
+    if problems:
+        raise Unfit(f"{found.place}: {'; '.join(problems)}.")
+    return Loaded(
+        name=made.name,
+        consumer=made,
+        version=made.version,
+        code=code,
+        bindings=tuple(made.bindings),
+        indexes={name: tuple(of) for name, of in getattr(made, "indexes", {}).items()},
+        reads=dict(getattr(made, "reads", {})),
+    )
+
+
+def _problems(name: str, made: Any) -> Iterable[str]:
+    if getattr(made, "name", None) != name:
+        yield f"name is {getattr(made, 'name', None)!r}; write name = {name!r}"
+    version = getattr(made, "version", None)
+    if version.__class__ is not int or version < 1:
+        yield f"version is {version!r}; write version = 1, and raise it when the fold changes"
+    yield from _binding_problems(getattr(made, "bindings", None))
+    for method in ("keys", "fold"):
+        if not callable(getattr(made, method, None)):
+            yield f"{method}() is missing"
+    indexes = getattr(made, "indexes", {})
+    if not isinstance(indexes, Mapping):
+        yield "indexes must map a name to fields"
+    reads = getattr(made, "reads", {})
+    if not isinstance(reads, Mapping) or not all(callable(read) for read in reads.values()):
+        yield "reads must map a URI template to a function"
+
+
+def _binding_problems(bindings: Any) -> Iterable[str]:
+    if not isinstance(bindings, tuple | list) or not bindings:
+        yield f'bindings is {bindings!r}; write a tuple such as ("workout.completed.#",)'
+        return
+    for pattern in bindings:
+        try:
+            check_pattern(pattern)
+        except (ValueError, TypeError) as error:
+            yield str(error)

@@ -1,0 +1,296 @@
+"""The runner: one consumer's process, turn after turn: live events, retries, rebuild, requests."""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import structlog
+
+from consumers.runtime.control import Control, Request
+from consumers.runtime.fates import State
+from consumers.runtime.guard import Guard, cause
+from consumers.runtime.operations import delivered, operation
+from consumers.runtime.rebuild import Rebuild
+from consumers.runtime.registry import Loaded
+from consumers.runtime.store import Change, Commit, Generation, Phase, Store
+from consumers.runtime.sweep import check_restored
+from consumers.runtime.worker import Limits, Worker
+from events.bus import Batch, Subscription
+from events.errors import LogRestored, Outage, PacelineError
+from events.log import EventLog, Selection, Watermarks
+from events.patience import Patience
+
+logger = structlog.get_logger(__name__)
+Subscribe = Callable[[tuple[str, ...], Watermarks, int], Subscription]
+_REQUESTS_EVERY_S = 0.2
+_CHECK_EVERY_S = 5.0
+_REPORT_EVERY_S = 0.5
+_RETRIES_A_TURN = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What a runner is made of; `subscribe` takes bindings, watermarks and a count of suspects."""
+
+    loaded: Loaded
+    store: Store
+    log: EventLog
+    control: Control
+    subscribe: Subscribe
+    guard: Guard
+    limits: Limits
+    batch: int
+    patience: Patience
+
+
+class Runner:
+    """Runs until its patience is stopped, or it has grown too large and wants a new process."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts, self._store, self._log = parts, parts.store, parts.log
+        self._name = parts.loaded.name
+        self._requests_at = self._check_at = 0.0
+        self._lost = False
+        self._running: dict[int, Iterator[None]] = {}
+        self._suspects = self._begin()
+        self._rebuild: Rebuild | None = None
+        self._go_live()
+        self._resume_building()
+        self._suspects = 0
+
+    def _begin(self) -> int:
+        """Note that we run, and return how many events the last run may have had in its hands."""
+        unclean = self._store.mark("running") is not None
+        self._store.set_mark("running", str(os.getpid()))
+        self._store.set_mark("problem", None)
+        loaded = self._parts.loaded
+        if self._store.live() is None:
+            self._new_generation()
+        if unclean:
+            self._explain_strike()
+            logger.warning(
+                "the last run did not end cleanly", action="unclean", consumer=self._name
+            )
+        self._wake_waiting()
+        live = self._store.live()
+        if live and live.version == loaded.version and live.code != loaded.code:
+            logger.warning(
+                "the code changed and its version did not: raise it, and it is rebuilt",
+                action="code_changed",
+                consumer=self._name,
+            )
+        return self._parts.batch if unclean else 0
+
+    def _new_generation(self) -> Generation:
+        loaded = self._parts.loaded
+        return self._store.begin(
+            version=loaded.version,
+            code=loaded.code,
+            bindings=loaded.bindings,
+            indexes=loaded.indexes,
+        )
+
+    def _explain_strike(self) -> None:
+        """Move the last words of the process that ended into the strike of what it was folding."""
+        words = self._parts.guard.last_words
+        for generation in self._store.generations():
+            struck = [
+                (fate.last_ms or 0, position, fate)
+                for position, fate in self._store.open_fates(generation.number, State.RETRYING)
+                if fate.strikes
+            ]
+            if struck:
+                _, position, fate = max(struck, key=lambda one: one[0])
+                told = replace(fate, reason=cause(words), trace=words[-8_000:])
+                change = Change(position, fate, told)
+                self._store.commit(generation.number, Commit(changes=[change]))
+
+    def _wake_waiting(self) -> None:
+        """What waited for newer code is due: this code may be it."""
+        live = self._live()
+        now_ms = int(time.time() * 1000)
+        waiting = self._store.open_fates(live.number, State.RETRYING)
+        changes = [
+            Change(position, fate, replace(fate, due_ms=now_ms))
+            for position, fate in waiting
+            if fate.needs is not None
+        ]
+        if changes:
+            self._store.commit(live.number, Commit(changes=changes))
+
+    def _live(self) -> Generation:
+        live = self._store.live()
+        if live is None:
+            raise PacelineError(f"The store of {self._name} has lost its live generation.")
+        return live
+
+    def _worker(self, generation: Generation) -> Worker:
+        parts = self._parts
+        return Worker(
+            parts.loaded.consumer,
+            self._store,
+            generation.number,
+            guard=parts.guard,
+            limits=parts.limits,
+        )
+
+    def _go_live(self) -> None:
+        live = self._live()
+        self._generation, self._live_worker = live, self._worker(live)
+        start = self._store.watermarks(live.number)
+        self._subscription = self._parts.subscribe(live.bindings, start, self._suspects)
+        self._batches: Iterator[Batch] = self._subscription.batches()
+
+    def _resume_building(self) -> None:
+        loaded = self._parts.loaded
+        building = [one for one in self._store.generations() if one.phase is Phase.BUILDING]
+        if building and (building[0].version, building[0].code) == (loaded.version, loaded.code):
+            self._build(building[0])
+        elif self._generation.version != loaded.version:
+            self._build(self._new_generation())
+
+    def _build(self, generation: Generation) -> None:
+        worker = self._worker(generation)
+        self._rebuild = Rebuild(
+            self._log,
+            self._store,
+            worker,
+            generation,
+            size=self._parts.batch,
+            suspects=self._suspects,
+        )
+
+    def run(self) -> None:
+        """Turn until stopped; a clean end says so, so that the next start suspects nobody."""
+        self._parts.guard.watch()
+        patience = self._parts.patience
+        while not patience.stopped and not self._parts.guard.swollen():
+            if self._turn():
+                patience.reset()
+            else:
+                patience.wait()
+        self._store.set_mark("running", None)
+
+    def _turn(self) -> bool:
+        try:
+            if self._lost:
+                self._subscription.close()
+                self._go_live()
+                self._lost = False
+            self._check()
+            moved = self._take_live()
+            moved |= self._take_retries()
+            moved |= self._build_on()
+            return self._serve_requests() or moved
+        except Outage as outage:
+            logger.warning("paused", action="paused", consumer=self._name, reason=str(outage))
+            self._lost = True
+        return False
+
+    def _check(self) -> None:
+        if time.monotonic() < self._check_at:
+            return
+        self._check_at = time.monotonic() + _CHECK_EVERY_S
+        try:
+            check_restored(self._log, self._store.watermarks(self._generation.number))
+        except LogRestored as restored:
+            if self._store.mark("problem") is None:
+                logger.error("stopped", action="log_restored", consumer=self._name)
+                self._store.set_mark("problem", str(restored))
+
+    def _still(self) -> bool:
+        """Say whether live events wait: paused, other code than the state's, or beyond the log."""
+        return (
+            self._store.mark("paused") is not None
+            or self._store.mark("problem") is not None
+            or self._generation.version != self._parts.loaded.version
+        )
+
+    def _take_live(self) -> bool:
+        if self._still():
+            return False
+        batch = next(self._batches)
+        if not batch.deliveries and not batch.through:
+            return False
+        self._live_worker.take(batch)
+        self._subscription.ack(batch)
+        return True
+
+    def _take_retries(self) -> bool:
+        if self._still():
+            return False
+        now_ms = int(time.time() * 1000)
+        number = self._generation.number
+        due = self._store.open_fates(number, State.RETRYING, due_ms=now_ms, limit=_RETRIES_A_TURN)
+        for position, fate in due:
+            row = self._log.scan(
+                Selection(relay=position.relay, after=position.number - 1, through=position.number),
+                limit=1,
+            )
+            if row:
+                self._live_worker.apply_alone(delivered(row[0]), fate)
+        return bool(due)
+
+    def _build_on(self) -> bool:
+        if self._rebuild is None:
+            return False
+        if self._rebuild.step():
+            return True
+        self._rebuild.swap(self._generation)
+        self._rebuild = None
+        self._store.set_mark("problem", None)
+        self._subscription.close()
+        self._go_live()
+        return True
+
+    def _serve_requests(self) -> bool:
+        if time.monotonic() < self._requests_at and not self._running:
+            return False
+        self._requests_at = time.monotonic() + _REQUESTS_EVERY_S
+        requests = self._parts.control.open(self._name)
+        self._running = {one.id: self._running.get(one.id) or self._start(one) for one in requests}
+        for request_id, steps in list(self._running.items()):
+            try:
+                next(steps)
+            except StopIteration:
+                del self._running[request_id]
+            except PacelineError as error:
+                if isinstance(error, Outage):
+                    raise
+                self._parts.control.finish(request_id, answer={"error": str(error)}, failed=True)
+        return bool(self._running)
+
+    def _start(self, request: Request) -> Iterator[None]:
+        logger.info("asked", action=request.verb, consumer=self._name, operation=request.id)
+        if request.verb == "rebuild":
+            return self._rebuild_steps(request)
+        if request.verb in ("pause", "resume"):
+            return self._pause_steps(request)
+        make = operation(request.verb)
+        live = self._generation
+        return make(request, self._parts.control, self._log, self._store, self._live_worker, live)
+
+    def _pause_steps(self, request: Request) -> Iterator[None]:
+        self._store.set_mark("paused", "1" if request.verb == "pause" else None)
+        self._parts.control.finish(request.id, answer={})
+        yield
+
+    def _rebuild_steps(self, request: Request) -> Iterator[None]:
+        control = self._parts.control
+        if self._rebuild is None and request.memory.get("generation") != self._generation.number:
+            self._build(self._new_generation())
+        building, total, report_at = self._rebuild, request.total, 0.0
+        while self._rebuild is not None and self._rebuild is building:
+            if time.monotonic() >= report_at:
+                report_at = time.monotonic() + _REPORT_EVERY_S
+                remaining = self._rebuild.remaining()
+                total = max(total, remaining)
+                memory = {"generation": self._rebuild.generation.number}
+                done = total - remaining
+                if not control.report(request.id, done=done, total=total, memory=memory):
+                    self._rebuild = None
+                    return
+            yield
+        live = self._generation
+        control.finish(request.id, answer={"generation": live.number, "applied": live.applied})

@@ -1,0 +1,187 @@
+"""The status of every consumer: how far it is, what is set aside, and why it stands still."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+
+from consumers.runtime.fates import State
+from consumers.runtime.query_installation import Installation
+from consumers.runtime.registry import Found
+from consumers.runtime.store import Generation, Phase, StoreReader
+from events.envelope import read_envelope
+from events.errors import Outage
+from events.log import Selection, Watermarks
+from events.log.sqlite import SqliteLogReader
+
+__all__ = ["Building", "Condition", "ConsumerStatus", "Installation", "status", "statuses"]
+
+# A consumer that keeps up has nothing this old waiting, however much comes in.
+BEHIND_S = 5.0
+# The rate is of about the last ten seconds; when nothing was committed since, it is 0.
+RATE_FOR = timedelta(seconds=10)
+# Marks that a worker sets in its store.
+PAUSED, PROBLEM, RUNNING = "paused", "problem", "running"
+
+
+class Condition(StrEnum):
+    """What a consumer is doing."""
+
+    LIVE = "live"
+    CATCHING_UP = "catching-up"
+    REBUILDING = "rebuilding"
+    PAUSED = "paused"
+    NOT_STARTED = "not-started"
+    UNFIT = "unfit"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Building:
+    """A generation that is being built: how many events of the log it has, of how many."""
+
+    generation: int
+    version: int
+    applied: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsumerStatus:
+    """One consumer; all counts are events, and of the generation that readers see.
+
+    `lag` is how many events of the log it wants and has not looked at, and
+    `oldest_pending_age_s` how long ago the first of them was accepted.
+    """
+
+    name: str
+    place: str
+    state: Condition
+    reason: str = ""
+    version: int | None = None
+    generation: int | None = None
+    bindings: tuple[str, ...] = ()
+    lag: int | None = None
+    oldest_pending_age_s: float | None = None
+    applied: int = 0
+    retrying: int = 0
+    dead: int = 0
+    discarded: int = 0
+    rate_per_s: float = 0.0
+    building: Building | None = None
+
+
+def statuses(installation: Installation, *, now: datetime) -> list[ConsumerStatus]:
+    """Return the status of every consumer, by name; `now` is aware. Runs no consumer's code."""
+    found = installation.found()
+    return [status(installation, found[name], now=now) for name in sorted(found)]
+
+
+def status(installation: Installation, found: Found, *, now: datetime) -> ConsumerStatus:
+    """Return the status of one consumer."""
+    try:
+        store = installation.store(found.name)
+        if store is None:
+            return _idle(found, Condition.NOT_STARTED)
+        with store.moment():
+            return _status(found, store, installation.log(), now)
+    except Outage as outage:
+        installation.reopen()
+        return _idle(found, Condition.STOPPED, str(outage))
+
+
+def _idle(found: Found, state: Condition, reason: str = "") -> ConsumerStatus:
+    return ConsumerStatus(name=found.name, place=found.place, state=state, reason=reason)
+
+
+def _status(
+    found: Found, store: StoreReader, log: SqliteLogReader | None, now: datetime
+) -> ConsumerStatus:
+    generations = {one.phase: one for one in store.generations()}
+    live, built = generations.get(Phase.LIVE), generations.get(Phase.BUILDING)
+    problem = store.mark(PROBLEM) or ""
+    if live is None:
+        return _idle(found, _standing(problem) if problem else Condition.NOT_STARTED, problem)
+    # The log is read after the store: what comes in between counts as lag, never as less than none.
+    lag, oldest_s = _lag(log, store.watermarks(live.number), live, now) if log else (0, None)
+    building = _building(built, log) if built and log else None
+    counts = store.counts(live.number)
+    state, reason = _condition(store, problem, building, oldest_s)
+    return ConsumerStatus(
+        name=found.name,
+        place=found.place,
+        state=state,
+        reason=reason,
+        version=live.version,
+        generation=live.number,
+        bindings=live.bindings,
+        lag=lag,
+        oldest_pending_age_s=oldest_s,
+        applied=counts[State.APPLIED],
+        retrying=counts[State.RETRYING],
+        dead=counts[State.DEAD],
+        discarded=counts[State.DISCARDED],
+        rate_per_s=_rate(live, now),
+        building=building,
+    )
+
+
+def _condition(
+    store: StoreReader, problem: str, building: Building | None, oldest_s: float | None
+) -> tuple[Condition, str]:
+    if problem:
+        return _standing(problem), problem
+    if store.mark(PAUSED):
+        return Condition.PAUSED, ""
+    if not _runs(store.mark(RUNNING)):
+        return Condition.STOPPED, "No worker runs; its events wait in the log."
+    if building:
+        return Condition.REBUILDING, ""
+    behind = oldest_s is not None and oldest_s > BEHIND_S
+    return (Condition.CATCHING_UP if behind else Condition.LIVE), ""
+
+
+def _standing(problem: str) -> Condition:
+    return Condition.UNFIT if problem.startswith("Unfit:") else Condition.STOPPED
+
+
+def _runs(pid: str | None) -> bool:
+    # After a crash the mark is still there, and its process is not.
+    return pid is not None and pid.isdecimal() and Path(f"/proc/{pid}").exists()
+
+
+def _lag(
+    log: SqliteLogReader, watermarks: Watermarks, live: Generation, now: datetime
+) -> tuple[int, float | None]:
+    ahead = list(_ahead(log, watermarks, live.bindings))
+    count = sum(log.count(selection) for selection in ahead)
+    firsts = [first for selection in ahead for first in log.scan(selection, limit=1)]
+    accepted = [read_envelope(first.body).acceptedat for first in firsts]
+    return count, round((now - min(accepted)).total_seconds(), 3) if accepted else None
+
+
+def _ahead(
+    log: SqliteLogReader, watermarks: Watermarks, bindings: tuple[str, ...]
+) -> Iterator[Selection]:
+    if not watermarks:
+        yield Selection(bindings=bindings)  # counted in an index, however many relays there were
+        return
+    for relay, settled in log.settled().items():
+        after = watermarks.get(relay, 0)
+        if after < settled:
+            yield Selection(bindings=bindings, relay=relay, after=after, through=settled)
+
+
+def _building(built: Generation, log: SqliteLogReader) -> Building:
+    return Building(
+        generation=built.number,
+        version=built.version,
+        applied=built.applied,
+        total=log.count(Selection(bindings=built.bindings)),
+    )
+
+
+def _rate(live: Generation, now: datetime) -> float:
+    committed = datetime.fromtimestamp(live.committed_ms / 1000, UTC)
+    return live.rate if now - committed < RATE_FOR else 0.0

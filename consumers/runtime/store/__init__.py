@@ -1,0 +1,136 @@
+"""Store, the contract: a consumer's documents, fates and watermarks, in one atomic commit."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple, Protocol
+
+from consumers import Documents
+from consumers.runtime.fates import Fate, State
+from events.log import Position, Watermarks
+
+
+class Phase(StrEnum):
+    """What a generation is: one is live, one may be built beside it, the last one is kept."""
+
+    LIVE = "live"
+    BUILDING = "building"
+    OLD = "old"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generation:
+    """One full state of a consumer: documents, fates and watermarks of one version of its code."""
+
+    number: int
+    phase: Phase
+    version: int
+    code: str
+    bindings: tuple[str, ...]
+    indexes: Mapping[str, tuple[str, ...]]
+    applied: int = 0
+    rate: float = 0.0
+    committed_ms: int = 0
+
+
+class Stored(NamedTuple):
+    """A document as it is stored; the revision rises with each commit."""
+
+    revision: int
+    body: bytes
+
+
+class Written(NamedTuple):
+    """A document as it shall be; `revision` is the one it was loaded with, 0 for a new one."""
+
+    key: str
+    revision: int
+    body: bytes
+
+
+class Change(NamedTuple):
+    """A fate that replaces another, or none; compared when it is written."""
+
+    position: Position
+    before: Fate | None
+    after: Fate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commit:
+    """What one batch writes, all or nothing; `applied` are positions that had no row."""
+
+    documents: Sequence[Written] = ()
+    applied: Sequence[Position] = ()
+    changes: Sequence[Change] = ()
+    through: Watermarks = field(default_factory=dict)
+    rate: float = 0.0
+
+
+class StoreReader(Protocol):
+    """What anybody may ask of a consumer's store, at any time."""
+
+    def generations(self) -> list[Generation]:
+        """Return all generations, by number."""
+
+    def live(self) -> Generation | None:
+        """Return the generation that readers see."""
+
+    def watermarks(self, generation: int) -> dict[str, int]:
+        """Return how far each relay's rows were looked at."""
+
+    def fates(self, generation: int, positions: Sequence[Position]) -> dict[Position, Fate]:
+        """Return the fates of those positions that have a row."""
+
+    def open_fates(
+        self, generation: int, state: State, *, due_ms: int | None = None, limit: int = 1_000_000
+    ) -> list[tuple[Position, Fate]]:
+        """Return the rows of a state other than applied, earliest due first; or only the due."""
+
+    def rows(self, generation: int, relay: str, after: int, through: int) -> dict[int, State]:
+        """Return number and state of every row of a relay with after < number <= through."""
+
+    def counts(self, generation: int) -> dict[State, int]:
+        """Return how many rows of each state there are."""
+
+    def documents(self, generation: int) -> Documents:
+        """Return what a read sees."""
+
+    def mark(self, name: str) -> str | None:
+        """Return a small fact about this consumer, such as whether it is paused."""
+
+
+class Store(StoreReader, Protocol):
+    """What the worker writes."""
+
+    def begin(
+        self,
+        *,
+        version: int,
+        code: str,
+        bindings: Sequence[str],
+        indexes: Mapping[str, Sequence[str]],
+    ) -> Generation:
+        """Make an empty generation beside the live one, in place of one that was being built.
+
+        It takes over what was discarded. Where none is live yet, it is live at once.
+        """
+
+    def swap(self, generation: int, *, expected: int) -> None:
+        """Make a built generation live and the live one old; drop the one that was old.
+
+        Raises Overtaken where `expected` is not the live one any more.
+        """
+
+    def load(self, generation: int, keys: Sequence[str]) -> dict[str, Stored]:
+        """Return the documents that exist, with their revisions."""
+
+    def commit(self, generation: int, commit: Commit) -> None:
+        """Write everything or nothing, synced.
+
+        Raises Overtaken where a document, a fate or the generation is not what the commit was
+        computed from; Refused where the store does not take its content; Outage otherwise.
+        """
+
+    def set_mark(self, name: str, value: str | None) -> None:
+        """Write a small fact about this consumer, or take it away."""

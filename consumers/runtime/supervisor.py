@@ -1,0 +1,101 @@
+"""The supervisor: starts the platform's processes, restarts what ends, and ends them in order."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from events.patience import Patience
+from events.process import PARENT
+
+logger = structlog.get_logger(__name__)
+_LONGEST_WAIT_S = 60.0
+_HEALTHY_S = 30.0
+_LOOK_EVERY_S = 2.0
+_END_WITHIN_S = 15.0
+Wanted = Callable[[], Mapping[str, Sequence[str]]]
+
+
+@dataclass(slots=True)
+class _Child:
+    """One process and its past."""
+
+    arguments: Sequence[str]
+    process: subprocess.Popen[bytes] | None = None
+    started_at: float = 0.0
+    start_at: float = 0.0
+    failures: int = 0
+
+
+class Supervisor:
+    """Keeps what is wanted running: process name -> arguments of the `paceline` command."""
+
+    def __init__(self, wanted: Wanted, *, patience: Patience) -> None:
+        self._wanted, self._patience = wanted, patience
+        self._children: dict[str, _Child] = {}
+        self._look_at = 0.0
+
+    def run(self) -> None:
+        """Supervise until stopped, then end the children, the last started first."""
+        try:
+            while not self._patience.stopped:
+                self._look()
+                for name, child in self._children.items():
+                    self._tend(name, child)
+                self._patience.wait()
+        finally:
+            self._end(list(reversed(self._children)))
+
+    def _look(self) -> None:
+        if time.monotonic() < self._look_at:
+            return
+        self._look_at = time.monotonic() + _LOOK_EVERY_S
+        wanted = self._wanted()
+        for name in wanted.keys() - self._children.keys():
+            self._children[name] = _Child(wanted[name])
+        gone = [name for name in self._children if name not in wanted]
+        self._end(gone)
+        # In the order of what is wanted, because the last one started is the first one ended.
+        self._children = {name: self._children[name] for name in wanted}
+
+    def _tend(self, name: str, child: _Child) -> None:
+        if child.process is not None and child.process.poll() is not None:
+            self._ended(name, child, child.process.returncode)
+        if child.process is None and time.monotonic() >= child.start_at:
+            child.process = self._start(child.arguments)
+            child.started_at = time.monotonic()
+
+    def _start(self, arguments: Sequence[str]) -> subprocess.Popen[bytes]:
+        # A session of its own: Ctrl-C reaches the supervisor alone, which ends things in order.
+        return subprocess.Popen(
+            [sys.executable, "-m", "cli", *arguments],
+            env={**os.environ, PARENT: str(os.getpid())},
+            start_new_session=True,
+        )
+
+    def _ended(self, name: str, child: _Child, code: int) -> None:
+        lived_s = time.monotonic() - child.started_at
+        child.process = None
+        child.failures = 0 if code == 0 or lived_s > _HEALTHY_S else child.failures + 1
+        wait_s = min(_LONGEST_WAIT_S, 0.1 * 2**child.failures) if child.failures else 0.0
+        child.start_at = time.monotonic() + wait_s
+        logger.warning(
+            "process ended", action="restart", process=name, code=code, again_in_s=round(wait_s, 1)
+        )
+
+    def _end(self, names: Sequence[str]) -> None:
+        running = [self._children[name].process for name in names]
+        processes = [process for process in running if process is not None]
+        for process in processes:
+            process.terminate()
+        deadline = time.monotonic() + _END_WITHIN_S
+        for process in processes:
+            try:
+                process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()

@@ -1,0 +1,73 @@
+"""The sweep: scan a range of the log, take out what has a row, fold what is left.
+
+One mechanism for the arrival of a consumer, for rebuild, and for whatever a queue has lost.
+"""
+
+from collections.abc import Iterator
+
+from consumers.runtime.store import Generation, Store
+from consumers.runtime.worker import Worker
+from events.bus import Batch
+from events.bus.embedded import EmbeddedSubscription
+from events.errors import LogRestored
+from events.log import EventLog, Selection, Watermarks
+
+
+class Sweep:
+    """Folds all that the log has into one generation, some at a time."""
+
+    def __init__(
+        self,
+        log: EventLog,
+        store: Store,
+        worker: Worker,
+        generation: Generation,
+        *,
+        size: int,
+        suspects: int = 0,
+    ) -> None:
+        self.generation = generation
+        self._log, self._store, self._worker = log, store, worker
+        self._cursor = EmbeddedSubscription(
+            log,
+            generation.bindings,
+            start=store.watermarks(generation.number),
+            size=size,
+            suspects=suspects,
+        )
+        self._batches: Iterator[Batch] = self._cursor.batches()
+
+    def step(self) -> bool:
+        """Fold the next part; return False at the end of the log."""
+        batch = next(self._batches)
+        if not batch.through:
+            return False
+        self._worker.take(batch)
+        self._cursor.ack(batch)
+        return True
+
+    def remaining(self) -> int:
+        """Count the events that were not looked at yet."""
+        marks = self._store.watermarks(self.generation.number)
+        return remaining(self._log, self.generation.bindings, marks)
+
+
+def remaining(log: EventLog, bindings: tuple[str, ...], marks: Watermarks) -> int:
+    """Count the events past the watermarks that the bindings want."""
+    return sum(
+        log.count(Selection(bindings=bindings, relay=relay, after=marks.get(relay, 0)))
+        for relay, settled in log.settled().items()
+        if marks.get(relay, 0) < settled
+    )
+
+
+def check_restored(log: EventLog, marks: Watermarks) -> None:
+    """Raise LogRestored where a watermark is beyond what the log has settled."""
+    settled = log.settled()
+    for relay, number in marks.items():
+        if settled.get(relay, 0) < number:
+            raise LogRestored(
+                f"The log ends at {settled.get(relay, 0)} of relay {relay[:8]}, and this consumer "
+                f"has seen {number}: the log was restored from an older copy. Refill it with "
+                "`paceline relay --again 1`, then rebuild this consumer: `paceline rebuild NAME`."
+            )

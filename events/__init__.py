@@ -1,0 +1,1 @@
+"""What happened and how it travels: facts, their envelope, the log, the bus and the relay."""

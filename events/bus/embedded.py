@@ -1,0 +1,60 @@
+"""The embedded bus: the log is the exchange and the queues, a subscription is a cursor over it."""
+
+from collections.abc import Iterator, Sequence
+
+from events.bus import Batch, Delivery
+from events.log import Appended, EventLog, Position, Stretch, Watermarks, stretch_ahead
+
+
+class EmbeddedPublisher:
+    """Has nothing to carry: what is in the log can be read by every subscription."""
+
+    def publish(self, events: Sequence[Appended]) -> list[Position]:
+        """Return every position: the log has them."""
+        return [event.position for event in events]
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class EmbeddedSubscription:
+    """A cursor over the log with a topic filter; it begins where the consumer's store is."""
+
+    def __init__(
+        self,
+        log: EventLog,
+        bindings: Sequence[str],
+        *,
+        start: Watermarks,
+        size: int,
+        suspects: int = 0,
+    ) -> None:
+        """Read from `start` on; the first `suspects` deliveries are marked as redelivered.
+
+        The log does not know what a worker had in its hands when it ended; whoever knows that it
+        did not end cleanly says how many that can have been.
+        """
+        self._log, self._bindings, self._size = log, bindings, size
+        self._acked = dict(start)
+        self._suspects = suspects
+
+    def batches(self) -> Iterator[Batch]:
+        """Yield what is past the cursor, and an empty batch at the end of the log."""
+        while True:
+            stretch = stretch_ahead(self._log, self._acked, self._bindings, limit=self._size)
+            yield Batch() if stretch is None else self._batch(stretch)
+
+    def _batch(self, stretch: Stretch) -> Batch:
+        deliveries = [
+            Delivery(row.position, row.routing_key, row.body, place < self._suspects)
+            for place, row in enumerate(stretch.rows)
+        ]
+        return Batch(deliveries, {stretch.relay: stretch.through})
+
+    def ack(self, batch: Batch) -> None:
+        """Move the cursor past the batch."""
+        self._acked.update(batch.through)
+        self._suspects = max(0, self._suspects - len(batch.deliveries))
+
+    def close(self) -> None:
+        """Nothing is open."""

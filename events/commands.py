@@ -1,0 +1,135 @@
+"""Commands about events: what was logged, one event whole, and what comes in just now."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, Protocol
+
+import click
+
+from events.envelope import read_envelope, to_json
+from events.errors import PacelineError
+from events.log import EventLog, Logged, Selection
+from events.patience import Patience
+from events.process import on_stop
+from events.progress import show
+
+_AT_ONCE = 500
+
+
+class HasLog(Protocol):
+    """What these commands need of the platform."""
+
+    def log(self) -> EventLog:
+        """Return the event log, for reading."""
+
+
+@click.group()
+def events() -> None:
+    """Look at the event log."""
+
+
+def moment(text: str | None, option: str) -> datetime | None:
+    """Return an option's time, which must have an offset; raises UsageError."""
+    if text is None:
+        return None
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        found = None
+    if found is None or found.tzinfo is None:
+        raise click.UsageError(f"{option} is {text!r}; write it like 2026-11-01T00:00:00+00:00.")
+    return found
+
+
+@events.command("list")
+@click.option("--user", help="Of this user only.")
+@click.option("--type", "kind", help="Of this type only, such as workout.completed.")
+@click.option("--from", "start", help="Accepted at or after this time.")
+@click.option("--to", "end", help="Accepted before this time.")
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@click.pass_obj
+def list_events(
+    platform: HasLog,
+    user: str | None,
+    kind: str | None,
+    start: str | None,
+    end: str | None,
+    limit: int,
+    as_json: bool,
+) -> None:
+    """List logged events, in the order of the log.
+
+    \b
+    Example:
+      paceline events list --user ada --from 2026-11-01T00:00:00+01:00 --json
+    """
+    selection = Selection(
+        user_id=user,
+        kind=kind,
+        accepted_from=moment(start, "--from"),
+        accepted_to=moment(end, "--to"),
+    )
+    rows = platform.log().scan(selection, limit=limit)
+    show([_line(row) for row in rows], as_json=as_json, empty="No such event is logged.")
+
+
+def _line(row: Logged) -> dict[str, Any]:
+    envelope = read_envelope(row.body)
+    return {
+        "number": row.position.number,
+        "event_id": row.event_id,
+        "routing_key": row.routing_key,
+        "user": envelope.subject,
+        "happened_at": envelope.time.isoformat(),
+        "accepted_at": envelope.acceptedat.isoformat(),
+    }
+
+
+@events.command("show")
+@click.argument("event_id")
+@click.pass_obj
+def show_event(platform: HasLog, event_id: str) -> None:
+    """Print one event whole, as the CloudEvents JSON that is logged.
+
+    \b
+    Example:
+      paceline events show 6f1c…
+    """
+    row = platform.log().get(event_id)
+    if row is None:
+        raise PacelineError(f"No event {event_id} is logged; was it accepted? GET /v1/events/ID.")
+    click.echo(json.dumps(to_json(row.body), indent=2, ensure_ascii=False))
+
+
+@events.command("tail")
+@click.option("--json", "as_json", is_flag=True, help="Whole events, one a line.")
+@click.pass_obj
+def tail_events(platform: HasLog, as_json: bool) -> None:
+    """Print events as they are logged, until Ctrl-C.
+
+    \b
+    Example:
+      paceline events tail
+    """
+    for row in _as_they_come(platform.log()):
+        if as_json:
+            click.echo(row.body.decode())
+        else:
+            click.echo("  ".join(str(value) for value in _line(row).values()))
+
+
+def _as_they_come(log: EventLog) -> Iterator[Logged]:
+    patience = Patience()
+    on_stop(patience.stop)
+    after = max(log.settled().values(), default=0)
+    while not patience.stopped:
+        rows = log.scan(replace(Selection(), after=after), limit=_AT_ONCE)
+        if rows:
+            patience.reset()
+            after = rows[-1].position.number
+            yield from rows
+        else:
+            patience.wait()

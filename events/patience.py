@@ -1,0 +1,34 @@
+"""How long to wait for what comes by itself: short while things happen, longer when idle."""
+
+from threading import Event
+
+
+class Patience:
+    """Waits that grow from `least_s` to `most_s`, and start again at the least after `reset`.
+
+    Polling a file that is in memory costs some microseconds, survives every crash, and needs no
+    message that could be lost; so nothing here wakes anybody.
+    """
+
+    def __init__(self, *, least_s: float = 0.002, most_s: float = 0.05) -> None:
+        self._least_s, self._most_s = least_s, most_s
+        self._next_s = least_s
+        self._stopped = Event()
+
+    def reset(self) -> None:
+        """Something happened: the next wait is the shortest."""
+        self._next_s = self._least_s
+
+    def wait(self) -> None:
+        """Wait, each time a little longer; at once over when stopped."""
+        self._stopped.wait(self._next_s)
+        self._next_s = min(self._next_s * 1.3, self._most_s)
+
+    def stop(self) -> None:
+        """End the present wait and all later ones."""
+        self._stopped.set()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether `stop` was called."""
+        return self._stopped.is_set()

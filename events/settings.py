@@ -1,0 +1,147 @@
+"""Settings: every PACELINE_* variable, what it means, and where the files lie."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from ipaddress import ip_address
+from pathlib import Path
+from typing import NamedTuple
+
+from environs import Env, EnvError, validate
+
+from events.errors import PacelineError
+
+
+class Setting(NamedTuple):
+    """One variable as `paceline config` shows it."""
+
+    name: str
+    value: str
+    origin: str
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What is in force."""
+
+    data_dir: Path
+    plugins: Path
+    host: str
+    port: int
+    query_port: int
+    outbox_max_mib: int
+    disk_reserve_mib: int
+    batch: int
+    fold_batch_s: float
+    fold_alone_s: float
+    ladder_s: tuple[float, ...]
+    memory_mib: int
+
+    @property
+    def outbox_file(self) -> Path:
+        """The producer's own file."""
+        return self.data_dir / "outbox.db"
+
+    @property
+    def log_file(self) -> Path:
+        """The relay's file."""
+        return self.data_dir / "log.db"
+
+    @property
+    def control_file(self) -> Path:
+        """The one file that every process may write."""
+        return self.data_dir / "control.db"
+
+    def store_file(self, consumer: str) -> Path:
+        """The file of a consumer's worker."""
+        return self.data_dir / "consumers" / f"{consumer}.db"
+
+    @property
+    def url(self) -> str:
+        """Where the producer listens."""
+        return f"http://{self.host}:{self.port}"
+
+    @property
+    def query_url(self) -> str:
+        """Where the query process listens."""
+        return f"http://{self.host}:{self.query_port}"
+
+
+_MEANINGS = {
+    "data_dir": "where everything is kept",
+    "plugins": "the folder of consumers that are single files",
+    "host": "the address to listen on; loopback, as long as there are no keys",
+    "port": "the port of the producer, and of everything in `paceline run`",
+    "query_port": "the query process's own port; by default the next one",
+    "outbox_max_mib": "how much may wait for the relay before 503",
+    "disk_reserve_mib": "free disk that is kept to finish what was accepted",
+    "batch": "how many events a worker folds and commits at once",
+    "fold_batch_s": "how long a consumer's code may take for a batch",
+    "fold_alone_s": "how long it may take for a suspect alone",
+    "ladder_s": "the waits between attempts; after the last the event is dead",
+    "memory_mib": "how much a worker may grow by after its start",
+}
+
+
+def read_settings() -> Settings:
+    """Return the settings of the environment; raises PacelineError that names each fault."""
+    env = Env(eager=False)
+    above = validate.Range(min=1)
+    with env.prefixed("PACELINE_"):
+        data_dir = env.path("DATA_DIR", Path("paceline-data"))
+        plugins = env.path("PLUGINS", None)
+        host = env.str("HOST", "127.0.0.1")
+        port = env.int("PORT", 8000, validate=validate.Range(min=1, max=65535))
+        query_port = env.int("QUERY_PORT", None, validate=validate.Range(min=1, max=65535))
+        outbox_max_mib = env.int("OUTBOX_MAX_MIB", 1024, validate=above)
+        disk_reserve_mib = env.int("DISK_RESERVE_MIB", 256, validate=above)
+        batch = env.int("BATCH", 500, validate=validate.Range(min=1, max=1000))
+        fold_batch_s = env.float("FOLD_BATCH_S", 30.0, validate=validate.Range(min=0.1))
+        fold_alone_s = env.float("FOLD_ALONE_S", 5.0, validate=validate.Range(min=0.1))
+        ladder_s = env.list("LADDER_S", [1.0, 10.0, 60.0, 600.0, 3600.0], subcast=float)
+        memory_mib = env.int("MEMORY_MIB", 256, validate=validate.Range(min=32))
+    try:
+        env.seal()
+    except EnvError as error:
+        raise PacelineError(f"Settings are wrong: {error}") from error
+    _check_loopback(host)
+    return Settings(
+        data_dir=data_dir.absolute(),
+        plugins=(plugins or data_dir / "plugins").absolute(),
+        host=host,
+        port=port,
+        query_port=query_port or port % 65535 + 1,
+        outbox_max_mib=outbox_max_mib,
+        disk_reserve_mib=disk_reserve_mib,
+        batch=batch,
+        fold_batch_s=fold_batch_s,
+        fold_alone_s=fold_alone_s,
+        ladder_s=tuple(ladder_s),
+        memory_mib=memory_mib,
+    )
+
+
+def _check_loopback(host: str) -> None:
+    try:
+        loopback = ip_address(host).is_loopback
+    except ValueError:
+        loopback = host == "localhost"
+    if not loopback:
+        raise PacelineError(
+            f"PACELINE_HOST is {host}, which strangers reach, and this version has no keys. "
+            "Use 127.0.0.1, and put a server that checks keys in front."
+        )
+
+
+def described(settings: Settings, *, environment: Mapping[str, str] | None = None) -> list[Setting]:
+    """Return each setting with where its value came from."""
+    given = os.environ if environment is None else environment
+    described = []
+    for field in fields(settings):
+        name = f"PACELINE_{field.name.upper()}"
+        value = getattr(settings, field.name)
+        text = ",".join(f"{part:g}" for part in value) if isinstance(value, tuple) else str(value)
+        origin = "environment" if name in given else "default"
+        described.append(Setting(name, text, origin, _MEANINGS[field.name]))
+    return described

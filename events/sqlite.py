@@ -1,0 +1,128 @@
+"""How every SQLite file is opened, written in one transaction, and its errors named."""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+from events.errors import Outage, PacelineError, Refused
+
+# Versions 3.7.0 to 3.51.2 can corrupt a WAL file that two connections use, in a rare race.
+SAFE_VERSION = (3, 51, 3)
+BUSY_MS = 10_000
+FORMAT = 1
+_OUTAGES = (apsw.FullError, apsw.IOError, apsw.BusyError, apsw.LockedError, apsw.CantOpenError)
+
+
+def check_version() -> None:
+    """Raise PacelineError where the SQLite that is linked in can corrupt a WAL file."""
+    found = tuple(int(part) for part in apsw.sqlite_lib_version().split("."))
+    if found < SAFE_VERSION:
+        raise PacelineError(
+            f"SQLite {apsw.sqlite_lib_version()} can corrupt a file that two processes read; "
+            "install the pinned apsw: make .venv"
+        )
+
+
+def connect(path: Path, *, vfs: str | None = None, cache_kib: int = 2_000) -> apsw.Connection:
+    """Open or make a file for its one writing process: WAL, and each commit synced to disk."""
+    check_version()
+    made = not path.exists()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    connection = _opened(path, apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE, vfs)
+    connection.execute("PRAGMA journal_mode=WAL").fetchall()
+    connection.execute("PRAGMA synchronous=FULL").fetchall()
+    connection.execute(f"PRAGMA cache_size=-{cache_kib}").fetchall()
+    connection.execute("PRAGMA wal_autocheckpoint=4000").fetchall()
+    if made:
+        _sync_folder(path.parent)
+    return connection
+
+
+def connect_reader(path: Path, *, vfs: str | None = None) -> apsw.Connection:
+    """Open a file that another process writes, for reading; raises Outage where it is not there."""
+    check_version()
+    connection = _opened(path, apsw.SQLITE_OPEN_READONLY, vfs)
+    if fetch_one(connection, "PRAGMA user_version") != FORMAT:
+        connection.close()
+        raise Outage(f"{path} is just being made, or by another version of this program.")
+    return connection
+
+
+def _opened(path: Path, flags: int, vfs: str | None) -> apsw.Connection:
+    try:
+        connection = apsw.Connection(str(path), flags=flags, vfs=vfs)
+        connection.set_busy_timeout(BUSY_MS)
+        connection.execute("PRAGMA schema_version").fetchall()
+    except apsw.Error as error:
+        raise Outage(f"{path} cannot be opened: {error}.") from error
+    return connection
+
+
+def make(connection: apsw.Connection, schema: str, what: str) -> None:
+    """Make the tables where they are not yet, all at once, so that a reader finds all or none."""
+    with writing(connection, what):
+        connection.execute(schema).fetchall()
+        connection.execute(f"PRAGMA user_version={FORMAT}").fetchall()
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def named_errors(what: str) -> Iterator[None]:
+    """Turn SQLite's errors into ours: Outage where waiting helps, Refused for the content."""
+    try:
+        yield
+    except _OUTAGES as error:
+        raise Outage(f"{what}: {error}. Is the disk full or another process writing?") from error
+    except (apsw.TooBigError, apsw.MismatchError, apsw.ConstraintError) as error:
+        raise Refused(f"{what}: {error}.") from error
+
+
+@contextmanager
+def writing(connection: apsw.Connection, what: str) -> Iterator[None]:
+    """One transaction that holds the write lock from its start; all of it is synced, or none."""
+    with named_errors(what):
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+
+@contextmanager
+def one_moment(connection: apsw.Connection, what: str) -> Iterator[None]:
+    """Reads that all see the same moment of the file."""
+    with named_errors(what):
+        connection.execute("BEGIN")
+        try:
+            yield
+        finally:
+            connection.execute("COMMIT")
+
+
+def fetch(connection: apsw.Connection, sql: str, values: Sequence[Any] = ()) -> list[Any]:
+    """Return all rows of a statement."""
+    return connection.execute(sql, values).fetchall()
+
+
+def fetch_one(connection: apsw.Connection, sql: str, values: Sequence[Any] = ()) -> Any:
+    """Return the first column of the first row of a statement, or None."""
+    return connection.execute(sql, values).get
+
+
+def places(count: int) -> str:
+    """Return `?,?,…` for an IN list."""
+    return ",".join("?" * count)

@@ -1,0 +1,1 @@
+"""Accepting workouts: JSON -> Event -> outbox -> 202."""

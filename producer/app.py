@@ -1,0 +1,45 @@
+"""create_app(): the producer's WSGI application from its parts."""
+
+from collections.abc import Callable
+
+import structlog
+from flask import Flask, Response
+from werkzeug.exceptions import HTTPException
+
+from events.problems import for_status
+from producer.answers import problem
+from producer.outbox import Outbox
+from producer.outbox_reader import OutboxReader
+from producer.routes import routes
+
+logger = structlog.get_logger(__name__)
+
+
+def create_app(
+    outbox: Outbox,
+    reader: OutboxReader,
+    *,
+    passed: Callable[[str], int],
+    forward: Callable[[], Response],
+) -> Flask:
+    """Return the application; `passed` tells up to which row the relay has carried a source on.
+
+    `forward` answers what is not the producer's own.
+    """
+    app = Flask("producer", static_folder=None)
+    app.register_blueprint(routes(outbox, reader, passed=passed, forward=forward))
+    app.add_url_rule("/", "forward_root", forward, methods=["GET"])
+    app.add_url_rule("/<path:path>", "forward", lambda path: forward(), methods=["GET"])
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(Exception, _unexpected)
+    return app
+
+
+def _http_error(error: Exception) -> Response:
+    code = error.code if isinstance(error, HTTPException) else None
+    return problem(for_status(code or 500), str(error))
+
+
+def _unexpected(error: Exception) -> Response:
+    logger.error("request failed", action="request_failed", exc_info=error)
+    return problem("internal")

@@ -1,0 +1,100 @@
+"""Kill -9 of each process, again and again, while workouts are posted: nothing is lost or doubled."""
+
+import json
+from collections import Counter
+from random import Random
+from threading import Thread
+from time import sleep
+
+from tests.acceptance.agreement import differences
+from tests.acceptance.conftest import Start
+from tests.acceptance.crowd import crowd
+from tests.acceptance.door import Door
+from tests.acceptance.oracle import Oracle
+from tests.acceptance.platform import BUILT_IN, Platform, until
+
+SEED = 20261124
+WORKOUTS = 5_000
+PROCESSES = (
+    *("supervisor", "producer", "producer worker", "relay", "query", "query worker"),
+    *BUILT_IN,
+)
+ROUNDS = 3
+KILLS = ROUNDS * len(PROCESSES)
+
+
+def test_thirty_kills_while_workouts_are_posted_lose_nothing_and_double_nothing(
+    start: Start,
+) -> None:
+    platform = start()
+    workouts = crowd(seed=SEED, count=WORKOUTS, users=100)
+    door = Door(platform, threads=8, seed=SEED)
+    posting = _Posting(door, workouts)
+    posting.start()
+    killed = _kill_all(platform, door)
+    posting.join()
+    assert posting.error is None, posting.error
+    platform.wait_until_ready()
+    assert killed == dict.fromkeys(PROCESSES, ROUNDS)
+    assert min(door.repeats, door.conflicts, door.failures) > 0
+
+    until(lambda: _all_applied(platform), what="every event has a fate", within_s=90)
+    logged = [row["event_id"] for row in json.loads(platform.command(*_EVERY_EVENT))]
+    assert len(logged) == len(set(logged)) == WORKOUTS
+    assert set(logged) == set(door.event_ids.values())
+    assert not differences(platform, Oracle(workouts))
+    _assert_audit_agrees(platform)
+
+
+_EVERY_EVENT = ("events", "list", "--limit", "100000", "--json")
+
+
+class _Posting(Thread):
+    """The crowd, in the background."""
+
+    def __init__(self, door: Door, workouts: list[dict[str, object]]) -> None:
+        super().__init__(daemon=True)
+        self._door, self._workouts = door, workouts
+        self.error: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            self._door.post_all(self._workouts)
+        except BaseException as error:  # noqa: BLE001  # the test raises it, in its own thread
+            self.error = error
+
+
+def _kill_all(platform: Platform, door: Door) -> Counter[str]:
+    """Kill each process in turn, at random moments, with as many workouts before each as after."""
+    random, killed = Random(SEED), Counter[str]()
+    for round_ in range(ROUNDS):
+        for place, name in enumerate(random.sample(PROCESSES, len(PROCESSES))):
+            before = WORKOUTS * (round_ * len(PROCESSES) + place) // (KILLS + 1)
+            after = WORKOUTS * (round_ * len(PROCESSES) + place + 1) // (KILLS + 1)
+            door.let_through(after - before)
+            sleep(random.uniform(0, 0.25))  # the moment is what is random here
+            platform.kill(name)
+            killed[name] += 1
+            if name == "supervisor":
+                platform.supervisor.wait(timeout=10)
+                platform.assert_nothing_left()
+                platform.start()
+    door.let_through(WORKOUTS)
+    return killed
+
+
+def _all_applied(platform: Platform) -> bool:
+    consumers = platform.consumers()
+    fates = [(one["applied"], one["lag"], one["retrying"]) for one in consumers.values()]
+    return fates == [(WORKOUTS, 0, 0)] * len(BUILT_IN)
+
+
+def _assert_audit_agrees(platform: Platform) -> None:
+    (audit,) = json.loads(platform.command("audit", "--json"))
+    accepting, *consumers = audit["audited"]
+    assert audit["faults"] == []
+    assert (accepting["accepted"], accepting["logged"]) == (WORKOUTS, WORKOUTS)
+    assert [one["audited"] for one in consumers] == list(BUILT_IN)
+    for one in consumers:
+        fates = {name: count for name, count in one.items() if count and name != "audited"}
+        assert fates == {"logged": WORKOUTS, "applied": WORKOUTS}

@@ -1,0 +1,1 @@
+"""The import of recordings: what is read, what is refused, what is posted."""

@@ -1,0 +1,197 @@
+"""What every consumer is doing: state, lag, age, counts; over HTTP and for the command."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from consumers.runtime.fates import Fate, State
+from consumers.runtime.status import Building, Condition, ConsumerStatus, Installation, statuses
+from events.log.sqlite import SqliteEventLog
+from events.workouts import Sport
+from tests.factories import workout
+from tests.unit.query_world import ACCEPTED_AT, MILES, NOW, World, installed
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    yield from installed(tmp_path, monkeypatch)
+
+
+def status_of(world: World, name: str = "miles") -> ConsumerStatus:
+    found = statuses(Installation(world.settings), now=NOW)
+    return next(one for one in found if one.name == name)
+
+
+def running(world: World) -> None:
+    world.store().set_mark("running", str(os.getpid()))
+
+
+def test_a_consumer_that_no_worker_has_run_has_not_started(world: World) -> None:
+    world.plug_in()
+    status = status_of(world)
+    assert status.state is Condition.NOT_STARTED
+    assert status.place.endswith("plugins/miles.py")
+    assert status.version is None
+
+
+def test_a_consumer_that_has_everything_is_live(world: World) -> None:
+    world.plug_in()
+    world.post(workout(), workout(workout_id="w2"), workout(workout_id="y", sport=Sport.YOGA))
+    world.fold()
+    running(world)
+    assert status_of(world) == ConsumerStatus(
+        name="miles",
+        place=status_of(world).place,
+        state=Condition.LIVE,
+        version=1,
+        generation=1,
+        bindings=("workout.completed.running", "workout.completed.walking"),
+        lag=0,
+        applied=2,
+    )
+
+
+def test_lag_counts_only_what_the_bindings_want_and_nobody_looked_at(world: World) -> None:
+    world.plug_in()
+    world.post(workout())
+    world.fold()
+    running(world)
+    world.post(
+        workout(workout_id="y", sport=Sport.YOGA), accepted_at=ACCEPTED_AT - timedelta(days=9)
+    )
+    world.post(workout(workout_id="w2"), accepted_at=NOW - timedelta(seconds=2.5))
+    world.post(workout(workout_id="w3"), accepted_at=NOW - timedelta(seconds=1))
+    status = status_of(world)
+    assert (status.lag, status.oldest_pending_age_s) == (2, 2.5)
+    assert status.state is Condition.LIVE
+
+
+def test_lag_is_added_up_over_the_relays_that_wrote(world: World) -> None:
+    world.plug_in()
+    world.post(workout())
+    world.fold()
+    running(world)
+    for restart in range(3):
+        world.log.close()
+        world.log = SqliteEventLog(world.settings.log_file)
+        late = NOW - timedelta(seconds=restart + 1)
+        world.post(
+            workout(workout_id=f"r{restart}"),
+            workout(workout_id=f"s{restart}"),
+            accepted_at=late,
+        )
+    status = status_of(world)
+    assert (status.lag, status.oldest_pending_age_s) == (6, 3.0)
+    world.fold()
+    assert status_of(world).lag == 0
+
+
+def test_a_consumer_that_has_begun_and_folded_nothing_lags_by_all(world: World) -> None:
+    world.plug_in()
+    world.begin()
+    running(world)
+    world.post(workout(), workout(workout_id="y", sport=Sport.YOGA), workout(workout_id="w2"))
+    status = status_of(world)
+    assert status.lag == 2
+    assert status.state is Condition.CATCHING_UP
+    assert status.oldest_pending_age_s == (NOW - ACCEPTED_AT).total_seconds()
+
+
+def test_what_is_set_aside_is_counted(world: World) -> None:
+    world.plug_in()
+    world.begin()
+    running(world)
+    ids = world.post(*[workout(workout_id=f"w{number}") for number in range(6)])
+    states = [State.RETRYING] * 3 + [State.DEAD] * 2 + [State.DISCARDED]
+    for event_id, state in zip(ids, states, strict=True):
+        world.set_fate(event_id, Fate(state=state, reason="x"))
+    status = status_of(world)
+    assert (status.retrying, status.dead, status.discarded, status.applied) == (3, 2, 1, 0)
+    assert status.lag == 0
+
+
+def test_a_paused_consumer_says_so(world: World) -> None:
+    world.plug_in()
+    world.begin()
+    running(world)
+    world.store().set_mark("paused", "1")
+    assert status_of(world).state is Condition.PAUSED
+
+
+def test_a_generation_that_is_built_shows_its_progress(world: World) -> None:
+    world.plug_in()
+    world.post(workout(), workout(workout_id="w2"))
+    world.fold()
+    running(world)
+    world.plug_in(source=MILES.replace("version = 1", "version = 2"))
+    built = world.begin()
+    world.fold(generation=built)
+    world.post(workout(workout_id="w3"), accepted_at=NOW)
+    status = status_of(world)
+    assert status.state is Condition.REBUILDING
+    assert status.building == Building(generation=2, version=2, applied=2, total=3)
+    assert (status.version, status.generation) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("problem", "state"),
+    [
+        ("Unfit: miles.py: fold() is missing.", Condition.UNFIT),
+        ("LogRestored: the log ends at 5, and 9 was read.", Condition.STOPPED),
+    ],
+)
+@pytest.mark.parametrize("begun", [True, False])
+def test_a_problem_is_told(world: World, problem: str, state: Condition, begun: bool) -> None:
+    world.plug_in()
+    if begun:
+        world.begin()
+    running(world)
+    world.store().set_mark("problem", problem)
+    status = status_of(world)
+    assert (status.state, status.reason) == (state, problem)
+
+
+def test_a_worker_that_was_killed_is_not_shown_as_running(world: World) -> None:
+    world.plug_in()
+    world.begin()
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    world.store().set_mark("running", str(ended.pid))
+    status = status_of(world)
+    assert status.state is Condition.STOPPED
+    assert "No worker runs" in status.reason
+
+
+def test_a_store_that_cannot_be_read_hides_no_other_consumer(world: World) -> None:
+    world.plug_in()
+    world.begin()
+    running(world)
+    world.plug_in("broken", MILES.replace('"miles"', '"broken"'))
+    world.settings.store_file("broken").write_bytes(b"this is no database" * 100)
+    assert status_of(world, "broken").state is Condition.STOPPED
+    assert "broken.db" in status_of(world, "broken").reason
+    assert status_of(world).state is Condition.LIVE
+
+
+def test_the_status_over_http_is_that_of_the_command(world: World) -> None:
+    world.plug_in()
+    world.post(workout())
+    world.fold()
+    running(world)
+    client = world.client()
+    listed = client.get("/v1/consumers").json
+    expected = {**asdict(status_of(world)), "bindings": list(status_of(world).bindings)}
+    assert listed == {"items": [expected], "next": None}
+    assert client.get("/v1/consumers/miles").json == expected
+
+
+def test_a_consumer_that_is_not_there_is_a_404_that_names_those_that_are(world: World) -> None:
+    world.plug_in()
+    missing = world.client().get("/v1/consumers/kilometres")
+    assert missing.status_code == 404
+    assert "there are: miles" in missing.json["detail"]
