@@ -1,48 +1,46 @@
 """The composition root: the only place that wires parts together, and the `paceline` command."""
 
-import json
 import os
-import signal
-import socket
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
 from importlib.metadata import version
 from threading import Thread
 from typing import Any
 
 import click
-import structlog
-import urllib3
 from flask import Flask
 
-from consumers.commands import audit, consumers
+from consumers.commands import audit, consumers, doctor
+from consumers.dead_letter_commands import dead_letters
+from consumers.operation_commands import operations, rebuild, replay
+from consumers.runtime.asking import worker_for
 from consumers.runtime.audit import Accepting
-from consumers.runtime.commands import dead_letters, operations, rebuild, replay
 from consumers.runtime.control import Control
-from consumers.runtime.doctor import findings
 from consumers.runtime.fates import Ladder
 from consumers.runtime.guard import Guard
+from consumers.runtime.parts import Parts
 from consumers.runtime.query import create_query_app
-from consumers.runtime.registry import Loaded, find, load
-from consumers.runtime.runner import Parts, Runner
+from consumers.runtime.registry import Loaded, Unfit, find, load
+from consumers.runtime.runner import Runner
 from consumers.runtime.status import Installation
 from consumers.runtime.store.sqlite import SqliteStore
 from consumers.runtime.supervisor import Supervisor
 from consumers.runtime.worker import Limits
 from events.bus.embedded import EmbeddedPublisher, EmbeddedSubscription
-from events.commands import events
-from events.errors import Held, Outage, PacelineError
+from events.commands import PacelineGroup, config, events
+from events.errors import PacelineError
+from events.greeting import check_ports, greet
 from events.journal import keep_journal
 from events.lock import FileLock
-from events.log import EventLog, Watermarks
-from events.log.sqlite import SqliteEventLog, SqliteLogReader
+from events.log import LogReader, Watermarks
+from events.log.sqlite import SqliteEventLog
+from events.log.sqlite_reader import SqliteLogReader, passed_row
 from events.patience import Patience
-from events.process import PARENT, die_with_parent, die_with_supervisor, on_stop
+from events.process import die_with_parent, die_with_supervisor, on_stop
 from events.relay import Relay
 from events.serving import THREADS, serve
-from events.settings import Settings, described, read_settings
+from events.settings import Settings, read_settings
 from producer.app import create_app
 from producer.commands import import_
 from producer.forwarding import Forwarding
@@ -50,7 +48,6 @@ from producer.outbox import Outbox
 from producer.outbox_reader import OutboxReader
 from producer.outbox_room import Bounds
 
-logger = structlog.get_logger(__name__)
 TAKEOVER_S = 15.0
 
 
@@ -61,9 +58,9 @@ class Platform:
         self.settings = settings
         self.installation = Installation(settings)
 
-    def log(self) -> EventLog:
+    def log(self) -> LogReader:
         """Return the event log, for reading; raises Outage where there is none yet."""
-        return SqliteLogReader.open(self.settings.log_file)  # type: ignore[return-value]
+        return SqliteLogReader.open(self.settings.log_file)
 
     def control(self) -> Control:
         """Return the requests."""
@@ -80,33 +77,9 @@ class Platform:
         passed = mark.row if mark else 0
         return [Accepting(outbox.source_id, passed, stuck, outbox.ids())]
 
-    @contextmanager
-    def worker_for(self, consumer: str) -> Iterator[None]:
+    def worker_for(self, consumer: str) -> AbstractContextManager[None]:
         """Have somebody do what is asked of a consumer: its worker, or one just for now."""
-        try:
-            FileLock(self.settings.store_file(consumer)).release()
-        except Held:
-            yield
-            return
-        arguments = [sys.executable, "-m", "cli", "consume", consumer]
-        process = subprocess.Popen(arguments, env={**os.environ, PARENT: str(os.getpid())})
-        try:
-            yield
-        finally:
-            process.terminate()
-            process.wait()
-
-
-def passed_by(settings: Settings, source: str) -> int:
-    """Return up to which row the relay has carried a source on, by its bookmark."""
-    with suppress(Outage):
-        log = SqliteLogReader.open(settings.log_file)
-        try:
-            mark = log.load(source)
-            return mark.row if mark else 0
-        finally:
-            log.close()
-    return 0
+        return worker_for(self.settings.store_file(consumer), consumer)
 
 
 def producer_app() -> Flask:
@@ -114,19 +87,16 @@ def producer_app() -> Flask:
     die_with_parent(os.getppid())
     settings = read_settings()
     keep_journal("producer")
+    passed = partial(passed_row, settings.log_file)
     outbox = Outbox(
         settings.outbox_file,
-        passed=lambda source: passed_by(settings, source),
+        passed=passed,
         bounds=Bounds(settings.outbox_max_mib << 20, settings.disk_reserve_mib << 20),
         wait_s=TAKEOVER_S,
     )
     forwarding = Forwarding(settings.query_url, seats=THREADS - 4)
-    return create_app(
-        outbox,
-        OutboxReader(settings.outbox_file),
-        passed=lambda source: passed_by(settings, source),
-        forward=forwarding.forward,
-    )
+    reader = OutboxReader(settings.outbox_file)
+    return create_app(outbox, reader, passed=passed, forward=forwarding.forward)
 
 
 def query_app() -> Flask:
@@ -142,12 +112,10 @@ def run_relay(settings: Settings, *, again: int | None) -> None:
     on_stop(patience.stop)
     with FileLock(settings.log_file, wait_s=TAKEOVER_S):
         log = SqliteEventLog(settings.log_file)
-        while not settings.outbox_file.exists() and not patience.stopped:
-            patience.wait()
-        if patience.stopped:
+        outbox = patience.until_made(lambda: OutboxReader(settings.outbox_file))
+        if outbox is None:
             return
-        sources = [OutboxReader(settings.outbox_file)]
-        relay = Relay(sources, log, EmbeddedPublisher(), log, patience=patience)
+        relay = Relay([outbox], log, EmbeddedPublisher(), log, patience=patience)
         if again is not None:
             relay.again(again)
         relay.run()
@@ -164,23 +132,24 @@ def run_consumer(settings: Settings, name: str) -> None:
     file = settings.store_file(name)
     with FileLock(file, wait_s=TAKEOVER_S):
         guard = Guard(file.with_suffix(".traceback"), memory_bytes=settings.memory_mib << 20)
-        log = _log_when_there(settings, patience)
+        log = patience.until_made(lambda: SqliteLogReader.open(settings.log_file))
+        store = SqliteStore(file)
+        try:
+            loaded = load(found[name])
+        except Unfit as unfit:
+            store.set_mark("problem", str(unfit))
+            raise
         if log is not None:
-            Runner(_parts(settings, load(found[name]), log, guard, patience)).run()
-
-
-def _log_when_there(settings: Settings, patience: Patience) -> EventLog | None:
-    while not patience.stopped:
-        with suppress(Outage):
-            log = SqliteLogReader.open(settings.log_file)
-            log.settled()
-            return log  # type: ignore[return-value]  # a worker only reads it
-        patience.wait()
-    return None
+            Runner(_parts(settings, loaded, store, log, guard, patience)).run()
 
 
 def _parts(
-    settings: Settings, loaded: Loaded, log: EventLog, guard: Guard, patience: Patience
+    settings: Settings,
+    loaded: Loaded,
+    store: SqliteStore,
+    log: LogReader,
+    guard: Guard,
+    patience: Patience,
 ) -> Parts:
     def subscribe(bindings: tuple[str, ...], start: Watermarks, suspects: int) -> Any:
         return EmbeddedSubscription(
@@ -189,31 +158,15 @@ def _parts(
 
     return Parts(
         loaded=loaded,
-        store=SqliteStore(settings.store_file(loaded.name)),
+        store=store,
         log=log,
         control=Control(settings.control_file),
         subscribe=subscribe,
         guard=guard,
-        limits=Limits(
-            batch_s=settings.fold_batch_s,
-            alone_s=settings.fold_alone_s,
-            ladder=Ladder(rungs_s=settings.ladder_s),
-        ),
+        limits=Limits(settings.fold_batch_s, settings.fold_alone_s, Ladder(settings.ladder_s)),
         batch=settings.batch,
         patience=patience,
     )
-
-
-class PacelineGroup(click.Group):
-    """Commands whose errors are one line, and whose exit codes mean something."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; 1 is a failure that the line explains, 3 is nobody there."""
-        try:
-            return super().invoke(ctx)
-        except PacelineError as error:
-            click.echo(f"paceline: {error}", err=True)
-            ctx.exit(getattr(error, "exit_code", 1))
 
 
 @click.group(cls=PacelineGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -244,8 +197,8 @@ def run(platform: Platform) -> None:
     patience = Patience(least_s=0.05, most_s=0.2)
     on_stop(patience.stop)
     with FileLock(settings.data_dir / "paceline"):
-        _check_ports(settings)
-        Thread(target=_greet, args=(settings, patience), daemon=True).start()
+        check_ports(settings)
+        Thread(target=greet, args=(settings, patience), daemon=True).start()
         Supervisor(lambda: _wanted(settings), patience=patience).run()
     click.echo("Stopped. What was accepted is kept.", err=True)
 
@@ -258,51 +211,6 @@ def _wanted(settings: Settings) -> Mapping[str, Sequence[str]]:
         **consuming,
         "query": ("serve", "query"),
     }
-
-
-def _check_ports(settings: Settings) -> None:
-    for name, port in (
-        ("PACELINE_PORT", settings.port),
-        ("PACELINE_QUERY_PORT", settings.query_port),
-    ):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((settings.host, port))
-            except OSError as error:
-                raise PacelineError(
-                    f"Port {port} of {settings.host} cannot be used: {error.strerror}. "
-                    f"Set {name} to another one."
-                ) from error
-
-
-def _greet(settings: Settings, patience: Patience) -> None:
-    pool = urllib3.PoolManager(retries=False, timeout=1.0)
-    while not patience.stopped:
-        with suppress(urllib3.exceptions.HTTPError):
-            if pool.request("GET", f"{settings.url}/v1/consumers").status == 200:
-                break
-        patience.wait()
-    else:
-        return
-    workout = {
-        "workout_id": "first",
-        "user_id": "ada",
-        "sport": "running",
-        "started_at": "2026-11-01T07:30:00+01:00",
-        "duration_s": 1800,
-        "distance_m": 5000,
-    }
-    click.echo(
-        f"""Paceline listens at {settings.url} (query process: {settings.query_url})
-The data lies in {settings.data_dir}
-Try:
-  curl -i {settings.url}/v1/workouts -H 'Content-Type: application/json' -d '{json.dumps(workout)}'
-  curl {settings.url}/v1/users/ada/achievements
-  .venv/bin/paceline consumers list
-Ctrl-C stops it.""",
-        err=True,
-    )
 
 
 @main.command("serve")
@@ -348,47 +256,20 @@ def consume(platform: Platform, name: str) -> None:
     run_consumer(platform.settings, name)
 
 
-@main.command()
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
-@click.pass_obj
-def config(platform: Platform, as_json: bool) -> None:
-    """Show what is in force, and where it came from.
-
-    \b
-    Example:
-      paceline config --json
-    """
-    rows = described(platform.settings)
-    if as_json:
-        click.echo(json.dumps([row._asdict() for row in rows]))
-        return
-    for row in rows:
-        click.echo(f"{row.name}={row.value}  ({row.origin}: {row.meaning})")
-
-
-@main.command()
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
-@click.pass_obj
-def doctor(platform: Platform, as_json: bool) -> None:
-    """Look for what would go wrong on this machine; exit code 1 where something would.
-
-    \b
-    Example:
-      paceline doctor
-    """
-    found = findings(platform.settings)
-    if as_json:
-        click.echo(json.dumps([one._asdict() for one in found]))
-    else:
-        for one in found:
-            click.echo(f"{'ok  ' if one.ok else 'BAD '} {one.what}: {one.detail}")
-    if not all(one.ok for one in found):
-        raise SystemExit(1)
-
-
-for command in (events, import_, consumers, audit, replay, rebuild, dead_letters, operations):
+COMMANDS = (
+    import_,
+    events,
+    consumers,
+    replay,
+    rebuild,
+    dead_letters,
+    operations,
+    audit,
+    config,
+    doctor,
+)
+for command in COMMANDS:
     main.add_command(command)
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     main()

@@ -25,9 +25,17 @@ class Projection(Protocol):
     a 422.
     """
 
-    name: str
-    bindings: Sequence[str]
-    version: int
+    @property
+    def name(self) -> str:
+        """The name: the stem of its file."""
+
+    @property
+    def bindings(self) -> Sequence[str]:
+        """The topic patterns of the events it takes."""
+
+    @property
+    def version(self) -> int:
+        """The version of its fold."""
 
     def keys(self, event: Event) -> Iterable[str]:
         """Return the keys of the documents that this event touches."""

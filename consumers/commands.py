@@ -1,5 +1,6 @@
 """Commands about consumers: what each one is doing, pausing it, and the proof of promise 5."""
 
+import json
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -12,17 +13,20 @@ import click
 from consumers.runtime.asking import ask
 from consumers.runtime.audit import Accepting, audit_accepting, audit_consumer
 from consumers.runtime.control import Control
+from consumers.runtime.doctor import findings
 from consumers.runtime.status import Installation, statuses
-from events.log import EventLog
+from events.log import LogReader
 from events.progress import progress, show
+from events.settings import Settings
 
 
 class Platform(Protocol):
     """What these commands need."""
 
+    settings: Settings
     installation: Installation
 
-    def log(self) -> EventLog:
+    def log(self) -> LogReader:
         """Return the event log, for reading."""
 
     def control(self) -> Control:
@@ -52,22 +56,22 @@ def list_consumers(platform: Platform, as_json: bool) -> None:
     """
     found = [asdict(one) for one in statuses(platform.installation, now=datetime.now(UTC))]
     if not as_json:
-        found = [{name: one[name] for name in _SHOWN if name in one} for one in found]
+        found = [{title: one[name] for name, title in _SHOWN.items()} for one in found]
     show(found, as_json=as_json, empty="There is no consumer.")
 
 
-_SHOWN = (
-    "name",
-    "state",
-    "reason",
-    "version",
-    "lag",
-    "oldest_pending_age_s",
-    "applied",
-    "retrying",
-    "dead",
-    "rate_per_s",
-)
+_SHOWN = {
+    "name": "name",
+    "state": "state",
+    "version": "version",
+    "lag": "lag",
+    "oldest_pending_age_s": "oldest s",
+    "applied": "applied",
+    "retrying": "retrying",
+    "dead": "dead",
+    "rate_per_s": "per s",
+    "reason": "why",
+}
 
 
 @consumers.command()
@@ -129,7 +133,7 @@ def audit(platform: Platform, only: tuple[str, ...], as_json: bool) -> None:
 
 
 def _audited(
-    platform: Platform, log: EventLog, name: str
+    platform: Platform, log: LogReader, name: str
 ) -> tuple[dict[str, Any], list[tuple[str, str]]]:
     store = platform.installation.store(name)
     if store is None:
@@ -161,4 +165,24 @@ def _say(rows: list[dict[str, Any]], wrong: list[tuple[str, str]], *, as_json: b
             click.echo(f"WRONG: {fault} {event_id}", err=True)
         click.echo("It does not hold." if wrong else "Every event has its fate.")
     if wrong:
+        sys.exit(1)
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@click.pass_obj
+def doctor(platform: Platform, as_json: bool) -> None:
+    """Look for what would go wrong on this machine; exit code 1 where something would.
+
+    \b
+    Example:
+      paceline doctor
+    """
+    found = findings(platform.settings)
+    if as_json:
+        click.echo(json.dumps([one._asdict() for one in found]))
+    else:
+        for one in found:
+            click.echo(f"{'ok  ' if one.ok else 'BAD '} {one.what}: {one.detail}")
+    if not all(one.ok for one in found):
         sys.exit(1)

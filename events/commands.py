@@ -10,19 +10,38 @@ import click
 
 from events.envelope import read_envelope, to_json
 from events.errors import PacelineError
-from events.log import EventLog, Logged, Selection
+from events.log import Logged, LogReader, Selection
 from events.patience import Patience
 from events.process import on_stop
 from events.progress import show
+from events.settings import Settings, described
 
 _AT_ONCE = 500
+
+
+class PacelineGroup(click.Group):
+    """Commands whose errors are one line, and whose exit codes mean something."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; 1 is a failure that the line explains, 3 is nobody there."""
+        try:
+            return super().invoke(ctx)
+        except PacelineError as error:
+            click.echo(f"paceline: {error}", err=True)
+            ctx.exit(getattr(error, "exit_code", 1))
 
 
 class HasLog(Protocol):
     """What these commands need of the platform."""
 
-    def log(self) -> EventLog:
+    def log(self) -> LogReader:
         """Return the event log, for reading."""
+
+
+class HasSettings(Protocol):
+    """What `config` needs of the platform."""
+
+    settings: Settings
 
 
 @click.group()
@@ -121,7 +140,7 @@ def tail_events(platform: HasLog, as_json: bool) -> None:
             click.echo("  ".join(str(value) for value in _line(row).values()))
 
 
-def _as_they_come(log: EventLog) -> Iterator[Logged]:
+def _as_they_come(log: LogReader) -> Iterator[Logged]:
     patience = Patience()
     on_stop(patience.stop)
     after = max(log.settled().values(), default=0)
@@ -133,3 +152,21 @@ def _as_they_come(log: EventLog) -> Iterator[Logged]:
             yield from rows
         else:
             patience.wait()
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@click.pass_obj
+def config(platform: HasSettings, as_json: bool) -> None:
+    """Show what is in force, and where it came from.
+
+    \b
+    Example:
+      paceline config --json
+    """
+    rows = described(platform.settings)
+    if as_json:
+        click.echo(json.dumps([row._asdict() for row in rows]))
+        return
+    for row in rows:
+        click.echo(f"{row.name}={row.value}  ({row.origin}: {row.meaning})")

@@ -1,6 +1,12 @@
 """How long to wait for what comes by itself: short while things happen, longer when idle."""
 
+from collections.abc import Callable
 from threading import Event
+from typing import TypeVar
+
+from events.errors import Outage
+
+T = TypeVar("T")
 
 
 class Patience:
@@ -27,6 +33,15 @@ class Patience:
     def stop(self) -> None:
         """End the present wait and all later ones."""
         self._stopped.set()
+
+    def until_made(self, make: Callable[[], T]) -> T | None:
+        """Return what `make` returns when it does not raise Outage any more; None when stopped."""
+        while not self.stopped:
+            try:
+                return make()
+            except Outage:
+                self.wait()
+        return None
 
     @property
     def stopped(self) -> bool:

@@ -1,6 +1,7 @@
 """What people see on a terminal: tables, and a bar with the time left on what takes long."""
 
 import json
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -14,7 +15,8 @@ Report = Callable[[int, int], None]
 
 def show(rows: Sequence[Mapping[str, Any]], *, as_json: bool, empty: str = "Nothing.") -> None:
     """Print rows: JSON for machines, a table for people, `empty` where there are none."""
-    console = Console()
+    # A pipe has no width: whole values there, one row a line.
+    console = Console(width=None if sys.stdout.isatty() else 400)
     if as_json:
         print(json.dumps(list(rows), default=str))  # noqa: T201  # rich would wrap and colour it
     elif not rows:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import urllib3
 
 from events.progress import progress, show
 from producer.importing import ImportOptions, Recorded, UnreadableRecording, read
@@ -48,13 +49,19 @@ def import_(
     options = ImportOptions(
         user=user, zone=zone, weight_kg=weight, sex=sex, birth_year=birth_year, live=live
     )
-    rows = []
     files = list(_files(paths))
-    with progress("importing") as report:
+    rows: list[dict[str, Any]] = []
+    with progress("importing") as report, urllib3.PoolManager() as pool:
         for place, file in enumerate(files):
-            rows += _imported(file, options, url or platform.settings.url)
+            for row in _imported(file, options, url or platform.settings.url, pool):
+                rows.append(row)
+                if not as_json:
+                    click.echo(_line(row))
             report(place + 1, len(files))
-    show(rows, as_json=as_json, empty="There is no recording there.")
+    if as_json:
+        show(rows, as_json=True)
+    if not rows:
+        click.echo("There is no recording there.", err=True)
     if not rows or any(row["result"] == "failed" for row in rows):
         sys.exit(1)
 
@@ -68,33 +75,47 @@ def _files(paths: Iterable[Path]) -> Iterator[Path]:
             yield path
 
 
-def _imported(file: Path, options: ImportOptions, url: str) -> list[dict[str, Any]]:
+def _imported(
+    file: Path, options: ImportOptions, url: str, pool: urllib3.PoolManager
+) -> Iterator[dict[str, Any]]:
     try:
         recorded = read(file, options=options)
     except UnreadableRecording as error:
-        return [_row(file, "failed", str(error))]
-    posted = post((one.workout for one in recorded), url=url)
-    return [_told(file, one, what) for one, what in zip(recorded, posted, strict=True)]
+        yield {"file": str(file), "result": "failed", "note": error.reason}
+        return
+    posted = post((one.workout for one in recorded), url=url, pool=pool)
+    for one, what in zip(recorded, posted, strict=True):
+        yield _told(file, one, what)
 
 
 def _told(file: Path, recorded: Recorded, posted: Posted) -> dict[str, Any]:
-    if not posted.accepted:
-        return _row(file, "failed", posted.reason or "", workout=recorded.workout)
-    result = "was imported already" if posted.duplicate else "accepted"
-    notes = "; ".join(recorded.notes)
-    return _row(file, result, notes, workout=recorded.workout, event_id=posted.event_id)
-
-
-def _row(
-    file: Path, result: str, note: str, *, workout: Any = None, event_id: str | None = None
-) -> dict[str, Any]:
-    workout = workout or {}
+    workout = recorded.workout
+    notes = [*recorded.notes, *([posted.reason] if posted.reason else [])]
     return {
-        "file": file.name,
-        "result": result,
+        "file": str(file),
+        "result": _result(posted),
         "sport": workout.get("sport"),
+        "started_at": workout.get("started_at"),
         "duration_s": workout.get("duration_s"),
         "distance_m": workout.get("distance_m"),
-        "event_id": event_id,
-        "note": note,
+        "event_id": posted.event_id,
+        "note": "; ".join(notes),
     }
+
+
+def _result(posted: Posted) -> str:
+    if posted.duplicate or posted.conflicting:
+        return "imported already"
+    return "accepted" if posted.accepted else "failed"
+
+
+def _line(row: dict[str, Any]) -> str:
+    """Return one line: what became of it, which file, what it is, and why."""
+    facts = [f"{row[name]} {unit}" for name, unit in _UNITS if row.get(name) is not None]
+    told = ", ".join([*([row["sport"]] if row.get("sport") else []), *facts])
+    note = f": {row['note']}" if row["result"] == "failed" else ""
+    note = f"  ({row['note']})" if row["note"] and not note else note
+    return f"{row['result']:16}  {row['file']}{f'  {told}' if told else ''}{note}"
+
+
+_UNITS = (("duration_s", "s"), ("distance_m", "m"))

@@ -1,12 +1,20 @@
 """Asking a consumer's worker for an operation, and watching it to its end."""
 
-from contextlib import AbstractContextManager
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Any, Protocol
 
 from consumers.runtime.control import Control, Request, RequestState
 from consumers.runtime.status import Installation
-from events.errors import PacelineError
+from consumers.runtime.store import Generation, StoreReader
+from events.errors import Held, PacelineError
+from events.lock import FileLock
 from events.patience import Patience
+from events.process import PARENT
 from events.progress import progress
 
 
@@ -55,3 +63,29 @@ def _watched(control: Control, request: Request, what: str) -> Request:
             patience.wait()
             request = control.get(request.id)
     return request
+
+
+def state_of(platform: Asks, name: str) -> tuple[StoreReader, Generation]:
+    """Return a consumer's store and live generation; raises PacelineError where it has none."""
+    store = platform.installation.store(name)
+    live = store.live() if store else None
+    if store is None or live is None:
+        raise PacelineError(f"{name} has no state yet; has its worker ever run?")
+    return store, live
+
+
+@contextmanager
+def worker_for(store: Path, consumer: str) -> Iterator[None]:
+    """Have somebody do what is asked: the worker that holds the store, or a new one."""
+    try:
+        FileLock(store).release()
+    except Held:
+        yield
+        return
+    arguments = [sys.executable, "-m", "cli", "consume", consumer]
+    process = subprocess.Popen(arguments, env={**os.environ, PARENT: str(os.getpid())})
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait()

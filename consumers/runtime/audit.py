@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from consumers.runtime.fates import State
 from consumers.runtime.store import Generation, StoreReader
-from events.log import EventLog, Logged, Selection
+from events.log import Logged, LogReader, Selection
 from events.topology import wanted
 
 _AT_ONCE = 5_000
@@ -53,7 +53,7 @@ class ConsumerAudit:
         return not self.without_fate and not self.unknown_positions
 
 
-def audit_accepting(host: Accepting, log: EventLog) -> AcceptedAudit:
+def audit_accepting(host: Accepting, log: LogReader) -> AcceptedAudit:
     """Look for every remembered id where it must be."""
     audit = AcceptedAudit(host.source, accepted=len(host.rows))
     conflicts = {conflict.event_id for conflict in log.conflicts()}
@@ -88,7 +88,9 @@ def _place(
         audit.missing.append(event_id)
 
 
-def audit_consumer(name: str, store: StoreReader, live: Generation, log: EventLog) -> ConsumerAudit:
+def audit_consumer(
+    name: str, store: StoreReader, live: Generation, log: LogReader
+) -> ConsumerAudit:
     """Merge the log with the fates; `store` must show one moment that is not later than the log."""
     audit = ConsumerAudit(name, fates=dict.fromkeys(State, 0))
     audit.fates |= {"pending": 0, "not-for-it": 0}
@@ -103,7 +105,7 @@ def audit_consumer(name: str, store: StoreReader, live: Generation, log: EventLo
     return audit
 
 
-def _stretches(log: EventLog, relay: str, settled: int) -> Iterator[tuple[list[Logged], int]]:
+def _stretches(log: LogReader, relay: str, settled: int) -> Iterator[tuple[list[Logged], int]]:
     after = 0
     while rows := log.scan(Selection(relay=relay, after=after, through=settled), limit=_AT_ONCE):
         after = rows[-1].position.number

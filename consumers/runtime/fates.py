@@ -44,7 +44,7 @@ class Fate:
 APPLIED = Fate(state=State.APPLIED)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Ladder:
     """After each failure the next rung is waited for; past the last one the event is dead."""
 

@@ -12,7 +12,7 @@ from consumers.runtime.store import Change, Commit, Generation, Store
 from consumers.runtime.worker import Worker
 from events.bus import Delivery
 from events.errors import PacelineError
-from events.log import EventLog, Logged, Position, Selection
+from events.log import Logged, LogReader, Position, Selection
 
 _AT_ONCE = 500
 
@@ -36,7 +36,7 @@ def _moment(text: str | None) -> datetime | None:
 def replay(
     request: Request,
     control: Control,
-    log: EventLog,
+    log: LogReader,
     store: Store,
     worker: Worker,
     live: Generation,
@@ -69,7 +69,7 @@ def delivered(row: Logged) -> Delivery:
 def redrive(
     request: Request,
     control: Control,
-    log: EventLog,
+    log: LogReader,
     store: Store,
     worker: Worker,
     live: Generation,
@@ -86,7 +86,7 @@ def redrive(
 def discard(
     request: Request,
     control: Control,
-    log: EventLog,
+    log: LogReader,
     store: Store,
     worker: Worker,
     live: Generation,
@@ -102,7 +102,7 @@ def discard(
 def _change_dead(
     request: Request,
     control: Control,
-    log: EventLog,
+    log: LogReader,
     store: Store,
     live: Generation,
     change: Callable[[Fate], Fate],
@@ -119,7 +119,7 @@ def _change_dead(
 
 
 def dead_letters(
-    log: EventLog, dead: list[tuple[Position, Fate]], arguments: dict[str, Any]
+    log: LogReader, dead: list[tuple[Position, Fate]], arguments: dict[str, Any]
 ) -> list[tuple[Position, Fate]]:
     """Return those of the dead that ids or a reason name; without either, all."""
     ids, reason = arguments.get("ids"), arguments.get("reason")
@@ -132,7 +132,7 @@ def dead_letters(
     return dead
 
 
-Operation = Callable[[Request, Control, EventLog, Store, Worker, Generation], Iterator[None]]
+Operation = Callable[[Request, Control, LogReader, Store, Worker, Generation], Iterator[None]]
 OPERATIONS: dict[str, Operation] = {"replay": replay, "redrive": redrive, "discard": discard}
 
 

@@ -7,15 +7,24 @@ from consumers.runtime.fates import Fate
 from consumers.runtime.query_answers import rfc3339
 from consumers.runtime.query_installation import Installation
 from consumers.runtime.store.sqlite_reader import SqliteStoreReader
+from events.errors import Outage
 from events.log import Logged
 from events.topology import wanted
 
-PENDING, NOT_FOR_IT = "pending", "not-for-it"
+PENDING, NOT_FOR_IT, UNKNOWN = "pending", "not-for-it", "unknown"
 
 
 def fates_of(installation: Installation, logged: Logged) -> dict[str, dict[str, Any]]:
     """Return an event's fate for every consumer, by name."""
-    return {name: fate_of(installation.store(name), logged) for name in installation.names()}
+    return {name: _fate_of(installation, name, logged) for name in installation.names()}
+
+
+def _fate_of(installation: Installation, name: str, logged: Logged) -> dict[str, Any]:
+    try:
+        return fate_of(installation.store(name), logged)
+    except Outage as outage:  # of one consumer's file, which hides nothing of the others
+        installation.reopen()
+        return {"fate": UNKNOWN, "reason": str(outage)}
 
 
 def fate_of(store: SqliteStoreReader | None, logged: Logged) -> dict[str, Any]:

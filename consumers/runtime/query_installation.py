@@ -8,32 +8,24 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import TypeVar
 
 from consumers.runtime.registry import Found, find
 from consumers.runtime.store.sqlite_reader import SqliteStoreReader
-from events.log.sqlite import SqliteLogReader
+from events.log.sqlite_reader import SqliteLogReader
 from events.settings import Settings
-from events.sqlite import connect_reader, fetch_one
 
-# The table that is made last: where it is missing, the file's owner is still making it.
-_LAST_OF_LOG, _LAST_OF_STORE = "stuck", "watermarks"
-_IS_MADE = "SELECT count(*) FROM sqlite_master WHERE name = ?"
-
-
-_Reader = SqliteLogReader | SqliteStoreReader
-
-
-class _Opened(NamedTuple):
-    reader: _Reader
-    inode: tuple[int, int]
+Reader = TypeVar("Reader", SqliteLogReader, SqliteStoreReader)
+# A reader, and the file that it was opened on: another one may have taken its place since.
+_Held = dict[Path, tuple[Reader, tuple[int, int]]]
 
 
 class _Readers(threading.local):
     """SQLite connections may not be used by two threads at once."""
 
     def __init__(self) -> None:
-        self.by_path: dict[Path, _Opened] = {}
+        self.logs: _Held[SqliteLogReader] = {}
+        self.stores: _Held[SqliteStoreReader] = {}
 
 
 class Installation:
@@ -59,40 +51,42 @@ class Installation:
         return sorted(self.found())
 
     def log(self) -> SqliteLogReader | None:
-        """Return this thread's reader of the event log, or None where no relay has made it yet."""
-        opened = self._opened(self._settings.log_file, SqliteLogReader, _LAST_OF_LOG)
-        return opened if isinstance(opened, SqliteLogReader) else None
+        """Return this thread's reader of the event log, or None where no relay has made it yet.
+
+        Raises Outage for a file that cannot be read, or is being made just now.
+        """
+        return self._reader(self._readers.logs, self._settings.log_file, SqliteLogReader.open)
 
     def store(self, name: str) -> SqliteStoreReader | None:
-        """Return this thread's reader of a store, or None where no worker has made it yet."""
-        opened = self._opened(self._settings.store_file(name), SqliteStoreReader, _LAST_OF_STORE)
-        return opened if isinstance(opened, SqliteStoreReader) else None
+        """Return this thread's reader of a store, or None where no worker has made it yet.
 
-    def _opened(self, path: Path, kind: Callable[..., _Reader], last_table: str) -> _Reader | None:
+        Raises Outage for a file that cannot be read, or is being made just now.
+        """
+        path = self._settings.store_file(name)
+        return self._reader(self._readers.stores, path, SqliteStoreReader.open)
+
+    def _reader(
+        self, held: _Held[Reader], path: Path, opened: Callable[[Path], Reader]
+    ) -> Reader | None:
         try:
             stat = path.stat()
         except FileNotFoundError:
-            self._drop(path)
+            _close(held, path)
             return None
         inode = (stat.st_dev, stat.st_ino)
-        held = self._readers.by_path.get(path)
-        if held is not None and held.inode == inode:
-            return held.reader
-        self._drop(path)
-        connection = connect_reader(path)
-        reader = kind(connection, path)
-        if not fetch_one(connection, _IS_MADE, (last_table,)):
-            reader.close()
-            return None
-        self._readers.by_path[path] = _Opened(reader, inode)
-        return reader
-
-    def _drop(self, path: Path) -> None:
-        held = self._readers.by_path.pop(path, None)
-        if held is not None:
-            held.reader.close()
+        if path not in held or held[path][1] != inode:
+            _close(held, path)
+            held[path] = (opened(path), inode)
+        return held[path][0]
 
     def reopen(self) -> None:
         """Let this thread's readers go, after an outage; the next reads open the files again."""
-        for path in list(self._readers.by_path):
-            self._drop(path)
+        for path in list(self._readers.logs):
+            _close(self._readers.logs, path)
+        for path in list(self._readers.stores):
+            _close(self._readers.stores, path)
+
+
+def _close(held: _Held[Reader], path: Path) -> None:
+    if path in held:
+        held.pop(path)[0].close()

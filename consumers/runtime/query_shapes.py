@@ -4,7 +4,7 @@ from typing import Any
 
 from consumers.runtime.fates import State
 from consumers.runtime.query_answers import DEFAULT_LIMIT, LARGEST_LIMIT
-from consumers.runtime.query_fates import NOT_FOR_IT, PENDING
+from consumers.runtime.query_fates import NOT_FOR_IT, PENDING, UNKNOWN
 from consumers.runtime.query_waiting import LONGEST_S
 from consumers.runtime.status import Condition
 
@@ -39,7 +39,10 @@ def _or_null(shape: Shape) -> Shape:
 _EVENT = {"type": "object", "description": "The event: CloudEvents 1.0, in JSON."}
 _FATE = record(
     "fate",
-    fate={"type": "string", "enum": [PENDING, *(state.value for state in State), NOT_FOR_IT]},
+    fate={
+        "type": "string",
+        "enum": [PENDING, *(state.value for state in State), NOT_FOR_IT, UNKNOWN],
+    },
     attempts={**COUNT, "description": "How often it failed."},
     strikes={**COUNT, "description": "How often the consumer's process ended while folding it."},
     due={**TIME, "description": "When it is tried again."},

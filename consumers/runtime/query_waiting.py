@@ -6,14 +6,13 @@ from threading import BoundedSemaphore
 from uuid import UUID
 
 from consumers.runtime.query_answers import InvalidQuery
-from consumers.runtime.query_fates import PENDING, fate_of
+from consumers.runtime.query_fates import PENDING, UNKNOWN, fate_of
 from consumers.runtime.query_installation import Installation
 from events.log import Logged
 from events.patience import Patience
 from events.schema_fields import shown
 
 LONGEST_S = 5
-UNKNOWN = "unknown"
 PARAMETERS = ("after", "wait")
 
 

@@ -5,7 +5,7 @@ import structlog
 from consumers.runtime.store import Generation, Store
 from consumers.runtime.sweep import Sweep
 from consumers.runtime.worker import Worker
-from events.log import EventLog
+from events.log import LogReader
 
 logger = structlog.get_logger(__name__)
 
@@ -15,7 +15,7 @@ class Rebuild:
 
     def __init__(
         self,
-        log: EventLog,
+        log: LogReader,
         store: Store,
         worker: Worker,
         generation: Generation,

@@ -2,46 +2,28 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
 
 import structlog
 
-from consumers.runtime.control import Control, Request
+from consumers.runtime.control import Request
+from consumers.runtime.desk import Desk
 from consumers.runtime.fates import State
-from consumers.runtime.guard import Guard, cause
 from consumers.runtime.operations import delivered, operation
+from consumers.runtime.parts import Parts
 from consumers.runtime.rebuild import Rebuild
-from consumers.runtime.registry import Loaded
-from consumers.runtime.store import Change, Commit, Generation, Phase, Store
+from consumers.runtime.starting import explain_strike, wake_waiting
+from consumers.runtime.store import Generation, Phase
 from consumers.runtime.sweep import check_restored
-from consumers.runtime.worker import Limits, Worker
-from events.bus import Batch, Subscription
+from consumers.runtime.worker import Worker
+from events.bus import Batch
 from events.errors import LogRestored, Outage, PacelineError
-from events.log import EventLog, Selection, Watermarks
-from events.patience import Patience
+from events.log import Selection
 
 logger = structlog.get_logger(__name__)
-Subscribe = Callable[[tuple[str, ...], Watermarks, int], Subscription]
-_REQUESTS_EVERY_S = 0.2
 _CHECK_EVERY_S = 5.0
 _REPORT_EVERY_S = 0.5
 _RETRIES_A_TURN = 50
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
-    """What a runner is made of; `subscribe` takes bindings, watermarks and a count of suspects."""
-
-    loaded: Loaded
-    store: Store
-    log: EventLog
-    control: Control
-    subscribe: Subscribe
-    guard: Guard
-    limits: Limits
-    batch: int
-    patience: Patience
 
 
 class Runner:
@@ -50,9 +32,9 @@ class Runner:
     def __init__(self, parts: Parts) -> None:
         self._parts, self._store, self._log = parts, parts.store, parts.log
         self._name = parts.loaded.name
-        self._requests_at = self._check_at = 0.0
+        self._desk = Desk(parts.control, self._name)
+        self._check_at = 0.0
         self._lost = False
-        self._running: dict[int, Iterator[None]] = {}
         self._suspects = self._begin()
         self._rebuild: Rebuild | None = None
         self._go_live()
@@ -65,16 +47,17 @@ class Runner:
         self._store.set_mark("running", str(os.getpid()))
         self._store.set_mark("problem", None)
         loaded = self._parts.loaded
+        self._store.set_mark("loaded", loaded.code)
         if self._store.live() is None:
             self._new_generation()
         if unclean:
-            self._explain_strike()
+            explain_strike(self._store, self._parts.guard.last_words)
             logger.warning(
                 "the last run did not end cleanly", action="unclean", consumer=self._name
             )
-        self._wake_waiting()
-        live = self._store.live()
-        if live and live.version == loaded.version and live.code != loaded.code:
+        live = self._live()
+        wake_waiting(self._store, live.number)
+        if live.version == loaded.version and live.code != loaded.code:
             logger.warning(
                 "the code changed and its version did not: raise it, and it is rebuilt",
                 action="code_changed",
@@ -90,34 +73,6 @@ class Runner:
             bindings=loaded.bindings,
             indexes=loaded.indexes,
         )
-
-    def _explain_strike(self) -> None:
-        """Move the last words of the process that ended into the strike of what it was folding."""
-        words = self._parts.guard.last_words
-        for generation in self._store.generations():
-            struck = [
-                (fate.last_ms or 0, position, fate)
-                for position, fate in self._store.open_fates(generation.number, State.RETRYING)
-                if fate.strikes
-            ]
-            if struck:
-                _, position, fate = max(struck, key=lambda one: one[0])
-                told = replace(fate, reason=cause(words), trace=words[-8_000:])
-                change = Change(position, fate, told)
-                self._store.commit(generation.number, Commit(changes=[change]))
-
-    def _wake_waiting(self) -> None:
-        """What waited for newer code is due: this code may be it."""
-        live = self._live()
-        now_ms = int(time.time() * 1000)
-        waiting = self._store.open_fates(live.number, State.RETRYING)
-        changes = [
-            Change(position, fate, replace(fate, due_ms=now_ms))
-            for position, fate in waiting
-            if fate.needs is not None
-        ]
-        if changes:
-            self._store.commit(live.number, Commit(changes=changes))
 
     def _live(self) -> Generation:
         live = self._store.live()
@@ -182,7 +137,7 @@ class Runner:
             moved = self._take_live()
             moved |= self._take_retries()
             moved |= self._build_on()
-            return self._serve_requests() or moved
+            return self._desk.serve(self._start) or moved
         except Outage as outage:
             logger.warning("paused", action="paused", consumer=self._name, reason=str(outage))
             self._lost = True
@@ -243,23 +198,6 @@ class Runner:
         self._subscription.close()
         self._go_live()
         return True
-
-    def _serve_requests(self) -> bool:
-        if time.monotonic() < self._requests_at and not self._running:
-            return False
-        self._requests_at = time.monotonic() + _REQUESTS_EVERY_S
-        requests = self._parts.control.open(self._name)
-        self._running = {one.id: self._running.get(one.id) or self._start(one) for one in requests}
-        for request_id, steps in list(self._running.items()):
-            try:
-                next(steps)
-            except StopIteration:
-                del self._running[request_id]
-            except PacelineError as error:
-                if isinstance(error, Outage):
-                    raise
-                self._parts.control.finish(request_id, answer={"error": str(error)}, failed=True)
-        return bool(self._running)
 
     def _start(self, request: Request) -> Iterator[None]:
         logger.info("asked", action=request.verb, consumer=self._name, operation=request.id)

@@ -13,7 +13,7 @@ from consumers.runtime.store import Generation, Phase, StoreReader
 from events.envelope import read_envelope
 from events.errors import Outage
 from events.log import Selection, Watermarks
-from events.log.sqlite import SqliteLogReader
+from events.log.sqlite_reader import SqliteLogReader
 
 __all__ = ["Building", "Condition", "ConsumerStatus", "Installation", "status", "statuses"]
 

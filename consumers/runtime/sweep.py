@@ -10,7 +10,7 @@ from consumers.runtime.worker import Worker
 from events.bus import Batch
 from events.bus.embedded import EmbeddedSubscription
 from events.errors import LogRestored
-from events.log import EventLog, Selection, Watermarks
+from events.log import LogReader, Selection, Watermarks
 
 
 class Sweep:
@@ -18,7 +18,7 @@ class Sweep:
 
     def __init__(
         self,
-        log: EventLog,
+        log: LogReader,
         store: Store,
         worker: Worker,
         generation: Generation,
@@ -52,7 +52,7 @@ class Sweep:
         return remaining(self._log, self.generation.bindings, marks)
 
 
-def remaining(log: EventLog, bindings: tuple[str, ...], marks: Watermarks) -> int:
+def remaining(log: LogReader, bindings: tuple[str, ...], marks: Watermarks) -> int:
     """Count the events past the watermarks that the bindings want."""
     return sum(
         log.count(Selection(bindings=bindings, relay=relay, after=marks.get(relay, 0)))
@@ -61,7 +61,7 @@ def remaining(log: EventLog, bindings: tuple[str, ...], marks: Watermarks) -> in
     )
 
 
-def check_restored(log: EventLog, marks: Watermarks) -> None:
+def check_restored(log: LogReader, marks: Watermarks) -> None:
     """Raise LogRestored where a watermark is beyond what the log has settled."""
     settled = log.settled()
     for relay, number in marks.items():

@@ -20,7 +20,7 @@ from events.log import Position, Watermarks
 logger = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Limits:
     """How long the consumer's code may take, in seconds, and how failures are tried again."""
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from events.bus import Batch, Delivery
-from events.log import Appended, EventLog, Position, Stretch, Watermarks, stretch_ahead
+from events.log import Appended, LogReader, Position, Stretch, Watermarks, stretch_ahead
 
 
 class EmbeddedPublisher:
@@ -22,7 +22,7 @@ class EmbeddedSubscription:
 
     def __init__(
         self,
-        log: EventLog,
+        log: LogReader,
         bindings: Sequence[str],
         *,
         start: Watermarks,

@@ -73,17 +73,8 @@ class Conflict(NamedTuple):
     body: bytes
 
 
-class EventLog(Protocol):
-    """All that happened. Any number of readers; who may write is the backend's matter."""
-
-    def append(self, events: Sequence[Sealed], *, source: str) -> list[Appended]:
-        """Store what is new, synced, and answer for each event in order.
-
-        The same fact under the same id is a duplicate, whatever its version or acceptance time;
-        another fact under the same id is a conflict: kept beside the log with its `source`. Raises
-        Undecodable or Refused for what cannot be stored (then nothing of this call was), Outage
-        where the caller should come again.
-        """
+class LogReader(Protocol):
+    """All that happened, for anybody."""
 
     def get(self, event_id: str) -> Logged | None:
         """Return the event of an id, or None."""
@@ -104,6 +95,19 @@ class EventLog(Protocol):
         """Return the conflicting events, of one id or all."""
 
 
+class EventLog(LogReader, Protocol):
+    """All that happened, for who writes it."""
+
+    def append(self, events: Sequence[Sealed], *, source: str) -> list[Appended]:
+        """Store what is new, synced, and answer for each event in order.
+
+        The same fact under the same id is a duplicate, whatever its version or acceptance time;
+        another fact under the same id is a conflict: kept beside the log with its `source`. Raises
+        Undecodable or Refused for what cannot be stored (then nothing of this call was), Outage
+        where the caller should come again.
+        """
+
+
 class Stretch(NamedTuple):
     """A part of the log that a sweep reads at once: the wanted rows, and how far it looked."""
 
@@ -113,7 +117,7 @@ class Stretch(NamedTuple):
 
 
 def stretch_ahead(
-    log: EventLog, watermarks: Watermarks, bindings: Sequence[str], *, limit: int
+    log: LogReader, watermarks: Watermarks, bindings: Sequence[str], *, limit: int
 ) -> Stretch | None:
     """Return the next rows past the watermarks that the bindings want, or None at the end.
 

@@ -24,6 +24,8 @@ class UnknownZone(PacelineError):
 class NobodyThere(PacelineError):
     """No producer answers at the address."""
 
+    exit_code = 3
+
     def __init__(self, url: str, reason: str) -> None:
         super().__init__(f"Nobody answers at {url} ({reason}). Is it running? --url says where.")
         self.url = url

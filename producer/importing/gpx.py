@@ -7,7 +7,7 @@ than 1 km/h. gpxpy's own moving time judges each step by its speed and takes a s
 points at one place, for a rest: 9,600 of 13,743 s in one real track. Elapsed time is certain, and
 stands beside the recorded time.
 
-The XML is read once, by defusedxml; gpxpy does the geometry. Distance is horizontal.
+The XML is read once, by defusedxml; gpxpy does the geometry. Distance is along the slope.
 """
 
 from collections.abc import Iterator

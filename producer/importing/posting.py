@@ -17,7 +17,7 @@ from producer.importing.errors import NobodyThere
 TRIES = 5
 LONGEST_WAIT_S = 30.0
 
-_CONFLICT = "was imported already with other options; the first stays"
+_CONFLICT = "with other options; the first stays"
 # A lost answer may be asked for again: the same workout is the same event. 503 is waited for here.
 _RETRIES = urllib3.Retry(total=2, allowed_methods=None, respect_retry_after_header=False)
 
@@ -30,6 +30,7 @@ class Posted:
     event_id: str | None = None
     duplicate: bool = False
     reason: str | None = None
+    conflicting: bool = False
 
     @property
     def accepted(self) -> bool:
@@ -96,7 +97,7 @@ def _posted(workout: Mapping[str, Any], answer: urllib3.BaseHTTPResponse) -> Pos
     if answer.status == HTTPStatus.ACCEPTED and isinstance(event_id, str):
         return Posted(workout, event_id=event_id, duplicate=said.get("duplicate") is True)
     if answer.status == HTTPStatus.CONFLICT:
-        return Posted(workout, reason=_CONFLICT)
+        return Posted(workout, reason=_CONFLICT, conflicting=True)
     return Posted(workout, reason=_reason(answer.status, said))
 
 

@@ -29,13 +29,15 @@ class Answer(NamedTuple):
     headers: Mapping[str, str]
 
 
-def until(condition: Callable[[], T], *, what: str, within_s: float = 60.0) -> T:
+def until(
+    condition: Callable[[], T], *, what: str, within_s: float = 60.0, every_s: float = 0.05
+) -> T:
     """Return the first true value of a condition; fails, saying what was waited for."""
     deadline = time.monotonic() + within_s
     while not (value := condition()):
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {within_s} s: {what}; at last: {value!r}")
-        time.sleep(0.05)
+        time.sleep(every_s)
     return value
 
 

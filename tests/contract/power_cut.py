@@ -57,13 +57,15 @@ class Disk(apsw.VFS):
 
     Programs see real files in the folder that `start` makes. `cut` loses all or random sectors of
     what was not synced; from then on every call on those files fails. The next `start` puts what
-    has survived into another folder, without the shared memory that lay beside it.
+    has survived into another folder, without the shared memory that lay beside it. While it is
+    `full`, reads go on and every write fails.
     """
 
     def __init__(self, seed: int) -> None:
         self.name = f"power-cut-{uuid4().hex}"
         super().__init__(self.name, "")
         self.off = True
+        self.full = False
         self.starts = 0
         self.folder = Path()
         self.operations = 0
@@ -113,6 +115,8 @@ class Disk(apsw.VFS):
         """Keep apart what has only reached the disk's memory."""
         with self._lock:
             self.check(start)
+            if self.full:
+                raise apsw.FullError("the disk is full")
             platters.unsynced.append((offset, data))
             self._step()
 

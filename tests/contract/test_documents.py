@@ -1,4 +1,4 @@
-"""The contract of `Documents`, one for the store's and the test kit's: what a read sees is the same."""
+"""The contract of `Documents`: a read sees the same in a store and in the kit for authors."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -86,17 +86,16 @@ def order(of: Sequence[str], one: Sequence[Any], other: Sequence[Any]) -> int:
 
 def entries(documents: Mapping[str, Document], of: Sequence[str]) -> list[tuple[list[Any], str]]:
     """What an index holds, in its order, computed from all documents: values and key."""
-    rows = [
+    rows: list[tuple[list[Any], str]] = [
         ([body.get(field.removeprefix("-")) for field in of], key)
         for key, body in documents.items()
     ]
     there = [row for row in rows if None not in row[0]]
-    return sorted(
-        there,
-        key=cmp_to_key(
-            lambda one, other: order([*of, "key"], [*one[0], one[1]], [*other[0], other[1]])
-        ),
-    )
+
+    def compare(one: tuple[list[Any], str], other: tuple[list[Any], str]) -> int:
+        return order([*of, "key"], [*one[0], one[1]], [*other[0], other[1]])
+
+    return sorted(there, key=cmp_to_key(compare))
 
 
 def walked(

@@ -23,7 +23,8 @@ from events.bus.embedded import EmbeddedPublisher
 from events.envelope import Event, Sealed, seal
 from events.errors import Outage
 from events.log import Selection
-from events.log.sqlite import SqliteEventLog, SqliteLogReader
+from events.log.sqlite import SqliteEventLog
+from events.log.sqlite_reader import SqliteLogReader
 from events.patience import Patience
 from events.relay import Relay
 from producer.outbox import Bounds, Outbox

@@ -1,4 +1,4 @@
-"""A small installation with real files: a log, a consumer that goes by miles, and its worker's hand."""
+"""A small installation with real files: a log, a consumer of miles, and what its worker writes."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -9,7 +9,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from flask.testing import FlaskClient
 
 from consumers.runtime.fates import Fate
 from consumers.runtime.query import create_query_app
@@ -133,8 +132,8 @@ class World:
         through = self.log.settled()
         self.store(name).commit(live.number, Commit(changes=[change], through=through))
 
-    def client(self, *, rescan_s: float = 0.0) -> FlaskClient:
-        """A query process; it looks for new code at every request."""
+    def client(self, *, rescan_s: float = 0.0) -> Any:
+        """A client of a query process, which looks for new code at every request."""
         app = create_query_app(self.settings, clock=lambda: NOW, rescan_s=rescan_s)
         return app.test_client()
 

@@ -1,12 +1,12 @@
-"""Which code answers: of a plug-in that was dropped in, changed, built anew, or cannot be imported."""
+"""Which code answers, for a plug-in that is new, changed, being rebuilt, or cannot be imported."""
 
 import sys
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from typing import Any
 
 import pytest
-from flask.testing import FlaskClient
 
 from tests.factories import workout
 from tests.unit.query_world import MILES, World, installed
@@ -19,7 +19,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     yield from installed(tmp_path, monkeypatch)
 
 
-def miles(client: FlaskClient) -> object:
+def miles(client: Any) -> object:
     return client.get("/v1/users/ada/miles").json
 
 

@@ -4,10 +4,10 @@ import json
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
-from flask.testing import FlaskClient
 
 from consumers.runtime.store import Commit, Written
 from tests.unit.query_world import World, installed
@@ -23,7 +23,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         yield made
 
 
-def keep(world: World, documents: dict[str, dict[str, object]]) -> FlaskClient:
+def keep(world: World, documents: dict[str, dict[str, object]]) -> Any:
     written = [Written(key, 0, json.dumps(body).encode()) for key, body in documents.items()]
     live = world.store().live()
     assert live is not None
@@ -31,7 +31,7 @@ def keep(world: World, documents: dict[str, dict[str, object]]) -> FlaskClient:
     return world.client()
 
 
-def listed(client: FlaskClient, query: str) -> list[str]:
+def listed(client: Any, query: str) -> list[str]:
     keys, cursor = [], ""
     while True:
         page = client.get(f"/v1/consumers/miles/documents?{query}{cursor}").json

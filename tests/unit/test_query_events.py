@@ -15,7 +15,7 @@ from events.envelope import Sealed, seal
 from events.schemas import load_workout
 from events.workouts import Sport, WorkoutCompleted
 from tests.factories import workout, workouts
-from tests.unit.query_world import ACCEPTED_AT, World, installed
+from tests.unit.query_world import ACCEPTED_AT, MILES, World, installed
 
 
 @pytest.fixture
@@ -103,6 +103,18 @@ def test_a_fate_shows_what_it_has_to_say(
     assert world.client().get(f"/v1/events/{event_id}").json["consumers"]["miles"] == shown
 
 
+def test_a_store_that_cannot_be_read_hides_no_fate_of_the_others(world: World) -> None:
+    world.plug_in()
+    (event_id,) = world.post(workout())
+    world.fold()
+    world.plug_in("broken", MILES.replace('"miles"', '"broken"'))
+    world.settings.store_file("broken").write_bytes(b"this is no database" * 100)
+    found = world.client().get(f"/v1/events/{event_id}").json["consumers"]
+    assert found["miles"] == {"fate": "applied"}
+    assert found["broken"]["fate"] == "unknown"
+    assert "broken.db" in found["broken"]["reason"]
+
+
 def test_an_event_that_conflicts_stays_beside_the_one_that_was_first(world: World) -> None:
     (event_id,) = world.post(workout())
     assert "conflicts" not in world.client().get(f"/v1/events/{event_id}").json
@@ -172,12 +184,13 @@ def test_pages_of_workouts_hold_each_of_them_once_in_the_order_of_the_log(world:
         for number in range(25)
     ]
     world.post(*facts)
-    client, found, cursor = world.client(), [], ""
-    while cursor is not None:
-        page = client.get(f"/v1/users/ada/workouts?limit=4{cursor}").json
-        assert len(page["items"]) <= 4
-        found += [item["workout_id"] for item in page["items"]]
-        cursor = page["next"] and f"&cursor={page['next']}"
+    client, found = world.client(), []
+    page = client.get("/v1/users/ada/workouts?limit=4").json
+    while page["next"] is not None:
+        assert len(page["items"]) == 4
+        found += page["items"]
+        page = client.get(f"/v1/users/ada/workouts?limit=4&cursor={page['next']}").json
+    found = [item["workout_id"] for item in found + page["items"]]
     assert found == [fact.workout_id for fact in facts if fact.user_id == "ada"]
 
 

@@ -1,4 +1,4 @@
-"""The files under the query process: not there yet, half made, replaced, broken, read by threads."""
+"""The files that the query process reads: missing, half made, replaced, broken, used by threads."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -30,14 +30,19 @@ def test_files_that_are_not_there_yet_read_as_nothing(world: World, tmp_path: Pa
     assert installation.names() == ["miles"]
 
 
-def test_a_file_that_its_owner_is_still_making_reads_as_nothing(world: World) -> None:
+def test_files_that_their_owners_are_still_making_are_unavailable_until_they_are_made(
+    world: World,
+) -> None:
     world.log.close()
-    installation = Installation(world.settings)
+    installation, client = Installation(world.settings), world.client()
     for path in (world.settings.log_file, world.settings.store_file("miles")):
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"")
-    assert installation.log() is None
-    assert installation.store("miles") is None
+    for address in ("/readyz", "/v1/users/ada/workouts", "/v1/consumers/miles/documents"):
+        refused = client.get(address)
+        assert refused.status_code == 503
+        assert refused.json["type"] == "/problems/unavailable"
+        assert refused.headers["Retry-After"]
     world.log = SqliteEventLog(world.settings.log_file)
     world.begin()
     log, store = installation.log(), installation.store("miles")

@@ -221,7 +221,7 @@ def test_a_template_has_a_path_places_and_options() -> None:
     ],
 )
 def test_what_is_no_template_is_refused_with_an_example(text: str) -> None:
-    with pytest.raises(ValueError, match="template|twice"):
+    with pytest.raises(ValueError, match=r"template|twice"):
         parsed(text)
 
 

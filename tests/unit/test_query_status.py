@@ -145,15 +145,15 @@ def test_a_generation_that_is_built_shows_its_progress(world: World) -> None:
         ("LogRestored: the log ends at 5, and 9 was read.", Condition.STOPPED),
     ],
 )
-@pytest.mark.parametrize("begun", [True, False])
-def test_a_problem_is_told(world: World, problem: str, state: Condition, begun: bool) -> None:
+def test_a_problem_is_told_before_the_first_generation_and_after(
+    world: World, problem: str, state: Condition
+) -> None:
     world.plug_in()
-    if begun:
-        world.begin()
     running(world)
     world.store().set_mark("problem", problem)
-    status = status_of(world)
-    assert (status.state, status.reason) == (state, problem)
+    assert (status_of(world).state, status_of(world).reason) == (state, problem)
+    world.begin()
+    assert (status_of(world).state, status_of(world).reason) == (state, problem)
 
 
 def test_a_worker_that_was_killed_is_not_shown_as_running(world: World) -> None:

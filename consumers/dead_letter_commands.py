@@ -1,4 +1,4 @@
-"""Commands that make a consumer's worker do something: replay, rebuild, dead letters."""
+"""Commands about dead letters: what a consumer could not take, and what becomes of it."""
 
 import sys
 from collections import defaultdict
@@ -7,102 +7,11 @@ from typing import Any
 
 import click
 
-from consumers.runtime.asking import ask
+from consumers.runtime.asking import ask, state_of
 from consumers.runtime.fates import Fate, State
 from consumers.runtime.operations import dead_letters as chosen_of
-from consumers.runtime.operations import selection_of
-from consumers.runtime.store import Generation, StoreReader
-from events.commands import moment
-from events.errors import PacelineError
 from events.log import Position, Selection
 from events.progress import show
-
-
-def _store_of(platform: Any, name: str) -> tuple[StoreReader, Generation]:
-    store = platform.installation.store(name)
-    live = store.live() if store else None
-    if store is None or live is None:
-        raise PacelineError(f"{name} has no state yet; has its worker ever run?")
-    return store, live
-
-
-@click.command()
-@click.option("--consumer", "names", multiple=True, help="This one only; may be repeated.")
-@click.option("--from", "start", help="Accepted at or after this time.")
-@click.option("--to", "end", help="Accepted before this time.")
-@click.option("--user", help="Of this user only.")
-@click.option("--type", "kind", help="Of this type only.")
-@click.option("--id", "ids", multiple=True, help="This event only; may be repeated.")
-@click.option("--dry-run", is_flag=True, help="Only say how many.")
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
-@click.pass_obj
-def replay(
-    platform: Any,
-    names: tuple[str, ...],
-    start: str | None,
-    end: str | None,
-    user: str | None,
-    kind: str | None,
-    ids: tuple[str, ...],
-    dry_run: bool,
-    as_json: bool,
-) -> None:
-    """Deliver a part of the log to consumers again.
-
-    What a consumer has applied already stays as it is: nothing can be counted twice.
-
-    \b
-    Example:
-      paceline replay --consumer calories --user ada --from 2026-11-01T00:00:00+01:00
-    """
-    arguments: dict[str, Any] = {
-        "from": _text(start, "--from"),
-        "to": _text(end, "--to"),
-        "user": user,
-        "type": kind,
-        "ids": list(ids) or None,
-    }
-    arguments = {name: value for name, value in arguments.items() if value is not None}
-    rows = []
-    for name in names or platform.installation.names():
-        if dry_run:
-            rows.append({"consumer": name, "selected": _selected(platform, name, arguments)})
-        else:
-            rows.append({"consumer": name, **ask(platform, name, "replay", arguments).answer})
-    show(rows, as_json=as_json, empty="There is no consumer.")
-
-
-def _text(value: str | None, option: str) -> str | None:
-    found = moment(value, option)
-    return found.isoformat() if found else None
-
-
-def _selected(platform: Any, name: str, arguments: dict[str, Any]) -> int:
-    _, live = _store_of(platform, name)
-    return int(platform.log().count(selection_of(arguments, live.bindings)))
-
-
-@click.command()
-@click.argument("name")
-@click.option("--dry-run", is_flag=True, help="Only say how many events it would fold.")
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
-@click.pass_obj
-def rebuild(platform: Any, name: str, dry_run: bool, as_json: bool) -> None:
-    """Fold the whole log into a new generation of a consumer, and swap.
-
-    Readers see the old one until then. Ctrl-C leaves it resumable.
-
-    \b
-    Example:
-      paceline rebuild calories --dry-run
-    """
-    if dry_run:
-        _, live = _store_of(platform, name)
-        events = platform.log().count(Selection(bindings=live.bindings))
-        show([{"consumer": name, "events": events}], as_json=as_json)
-        return
-    answer = ask(platform, name, "rebuild", {}).answer
-    show([{"consumer": name, **answer}], as_json=as_json)
 
 
 @click.group("dead-letters")
@@ -169,7 +78,7 @@ def show_dead(platform: Any, consumer: str, reason: str | None, limit: int, as_j
     log = platform.log()
     rows = []
     arguments = {"reason": reason} if reason else {}
-    store, live = _store_of(platform, consumer)
+    store, live = state_of(platform, consumer)
     for position, fate in chosen_of(log, store.open_fates(live.number, State.DEAD), arguments)[
         :limit
     ]:
@@ -204,7 +113,7 @@ def _act(
         arguments["ids"] = list(ids)
     if reason:
         arguments["reason"] = reason
-    store, live = _store_of(platform, consumer)
+    store, live = state_of(platform, consumer)
     chosen = chosen_of(platform.log(), store.open_fates(live.number, State.DEAD), arguments)
     click.echo(f"{consumer}: {len(chosen)} dead letters would be {verb}ed:".replace("eed", "ed"))
     for why in sorted({fate.reason for _, fate in chosen}):
@@ -252,48 +161,3 @@ def discard(
       paceline dead-letters discard calories --id 6f1c…
     """
     _act(platform, "discard", consumer, ids, reason, yes)
-
-
-@click.group()
-def operations() -> None:
-    """Look at what workers were asked to do."""
-
-
-@operations.command("list")
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
-@click.pass_obj
-def list_operations(platform: Any, as_json: bool) -> None:
-    """List operations, newest first.
-
-    \b
-    Example:
-      paceline operations list
-    """
-    rows = [
-        {
-            "id": one.id,
-            "consumer": one.consumer,
-            "verb": one.verb,
-            "state": str(one.state),
-            "done": one.done,
-            "total": one.total,
-            "answer": one.answer,
-        }
-        for one in platform.control().listed()
-    ]
-    show(rows, as_json=as_json, empty="Nothing was asked.")
-
-
-@operations.command()
-@click.argument("number", type=int)
-@click.pass_obj
-def cancel(platform: Any, number: int) -> None:
-    """End an operation that is still open; what it has done stays.
-
-    \b
-    Example:
-      paceline operations cancel 7
-    """
-    if not platform.control().cancel(number):
-        raise PacelineError(f"Operation {number} is not open; see `paceline operations list`.")
-    click.echo(f"Operation {number} is cancelled.")

@@ -1,0 +1,30 @@
+"""The parts of a runner: what the composition root puts together for one consumer's process."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from consumers.runtime.control import Control
+from consumers.runtime.guard import Guard
+from consumers.runtime.registry import Loaded
+from consumers.runtime.store import Store
+from consumers.runtime.worker import Limits
+from events.bus import Subscription
+from events.log import LogReader, Watermarks
+from events.patience import Patience
+
+Subscribe = Callable[[tuple[str, ...], Watermarks, int], Subscription]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What a runner is made of; `subscribe` takes bindings, watermarks and a count of suspects."""
+
+    loaded: Loaded
+    store: Store
+    log: LogReader
+    control: Control
+    subscribe: Subscribe
+    guard: Guard
+    limits: Limits
+    batch: int
+    patience: Patience

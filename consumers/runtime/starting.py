@@ -1,0 +1,37 @@
+"""What a worker makes of what the last one left: last words, and events that wait for new code."""
+
+import time
+from dataclasses import replace
+
+from consumers.runtime.fates import State
+from consumers.runtime.guard import cause
+from consumers.runtime.store import Change, Commit, Store
+
+_LONGEST_TRACE = 8_000
+
+
+def explain_strike(store: Store, words: str) -> None:
+    """Move the last words of the process that ended into the strike of what it was folding."""
+    for generation in store.generations():
+        struck = [
+            (fate.last_ms or 0, position, fate)
+            for position, fate in store.open_fates(generation.number, State.RETRYING)
+            if fate.strikes
+        ]
+        if struck:
+            _, position, fate = max(struck, key=lambda one: one[0])
+            told = replace(fate, reason=cause(words), trace=words[-_LONGEST_TRACE:])
+            change = Change(position, fate, told)
+            store.commit(generation.number, Commit(changes=[change]))
+
+
+def wake_waiting(store: Store, generation: int) -> None:
+    """Make due what waited for newer code: this code may be it."""
+    now_ms = int(time.time() * 1000)
+    changes = [
+        Change(position, fate, replace(fate, due_ms=now_ms))
+        for position, fate in store.open_fates(generation, State.RETRYING)
+        if fate.needs is not None
+    ]
+    if changes:
+        store.commit(generation, Commit(changes=changes))

@@ -1,0 +1,68 @@
+"""The real calories from a real log into a real store, as its worker does it; for fold and growth.
+
+Only the process around it is missing: bounds on memory, turns, requests.
+"""
+
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import cast
+
+from consumers.calories import Calories
+from consumers.runtime.fates import State
+from consumers.runtime.guard import Guard
+from consumers.runtime.store.sqlite import SqliteStore
+from consumers.runtime.sweep import Sweep
+from consumers.runtime.worker import Limits, Worker
+from events.envelope import Sealed
+from events.log import EventLog
+from events.log.sqlite import SqliteEventLog
+from events.log.sqlite_reader import SqliteLogReader
+from events.relay import BATCH as APPENDED_AT_ONCE
+from events.settings import read_settings
+from tests.bench.figures import Void
+
+
+class CaloriesAtWork:
+    """Folds what a log has into a store that is new."""
+
+    def __init__(self, log: Path, store: Path) -> None:
+        reader = cast(EventLog, SqliteLogReader.open(log))  # it only reads, as in its process
+        calories = Calories()
+        self._store = SqliteStore(store)
+        self._generation = self._store.begin(
+            version=calories.version, code="", bindings=calories.bindings, indexes={}
+        )
+        guard = Guard(store.with_suffix(".traceback"))
+        worker = Worker(
+            calories, self._store, self._generation.number, guard=guard, limits=Limits()
+        )
+        size = read_settings().batch
+        self._sweep = Sweep(reader, self._store, worker, self._generation, size=size)
+
+    def fold(self) -> float:
+        """Fold and commit all that is new in the log; return the seconds it took."""
+        start = time.perf_counter()
+        while self._sweep.step():
+            pass
+        return time.perf_counter() - start
+
+    def check_applied(self, expected: int) -> None:
+        """Raise Void unless so many events were applied, each into its document."""
+        number = self._generation.number
+        applied = self._store.counts(number).get(State.APPLIED, 0)
+        if applied != expected:
+            raise Void(f"{applied} events were applied, and {expected} are in the log.")
+
+
+def append(log: SqliteEventLog, events: Sequence[Sealed]) -> float:
+    """Append as the relay does; return the seconds it took."""
+    start = time.perf_counter()
+    for first in range(0, len(events), APPENDED_AT_ONCE):
+        log.append(events[first : first + APPENDED_AT_ONCE], source="bench")
+    return time.perf_counter() - start
+
+
+def chunks(count: int, size: int) -> Iterable[int]:
+    """Return the sizes of the chunks that `count` is made of."""
+    return [min(size, count - first) for first in range(0, count, size)]

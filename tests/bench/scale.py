@@ -1,0 +1,42 @@
+"""How much is measured: the full run whose figures count, and a quick one to try the code."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """Seconds and counts of events; a target holds for the full scale only."""
+
+    pairs: int
+    warm_s: int
+    wrk_s: int
+    fold_events: int
+    grown_events: int
+    growth_step: int
+    paced_s: float
+    settle_s: float
+    idle_s: float
+
+
+FULL = Scale(
+    pairs=5,
+    warm_s=1,
+    wrk_s=6,
+    fold_events=50_000,
+    grown_events=450_000,
+    growth_step=10_000,
+    paced_s=10.0,
+    settle_s=5.0,
+    idle_s=10.0,
+)
+QUICK = Scale(
+    pairs=2,
+    warm_s=1,
+    wrk_s=1,
+    fold_events=5_000,
+    grown_events=20_000,
+    growth_step=2_000,
+    paced_s=2.0,
+    settle_s=1.0,
+    idle_s=2.0,
+)
