@@ -47,7 +47,7 @@ class Runner:
         self._store.set_mark("running", str(os.getpid()))
         self._store.set_mark("problem", None)
         loaded = self._parts.loaded
-        self._store.set_mark("loaded", loaded.code)
+        self._store.set_mark("code", loaded.code)
         if self._store.live() is None:
             self._new_generation()
         if unclean:
