@@ -14,7 +14,7 @@ from flask import Flask
 from consumers.commands import audit, consumers, doctor
 from consumers.dead_letter_commands import dead_letters
 from consumers.operation_commands import operations, rebuild, replay
-from consumers.runtime.asking import worker_for
+from consumers.runtime.asking import Check, worker_for
 from consumers.runtime.audit import Accepting
 from consumers.runtime.control import Control
 from consumers.runtime.fates import Ladder
@@ -77,7 +77,7 @@ class Platform:
         passed = mark.row if mark else 0
         return [Accepting(outbox.source_id, passed, stuck, outbox.ids())]
 
-    def worker_for(self, consumer: str) -> AbstractContextManager[None]:
+    def worker_for(self, consumer: str) -> AbstractContextManager[Check]:
         """Have somebody do what is asked of a consumer: its worker, or one just for now."""
         return worker_for(self.settings.store_file(consumer), consumer)
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import click
 
-from consumers.runtime.asking import ask
+from consumers.runtime.asking import Check, ask
 from consumers.runtime.audit import Accepting, audit_accepting, audit_consumer
 from consumers.runtime.control import Control
 from consumers.runtime.doctor import findings
@@ -35,7 +35,7 @@ class Platform(Protocol):
     def accepting(self) -> Sequence[Accepting]:
         """Return what each accepting host remembers."""
 
-    def worker_for(self, consumer: str) -> AbstractContextManager[None]:
+    def worker_for(self, consumer: str) -> AbstractContextManager[Check]:
         """Have somebody do what is asked of a consumer."""
 
 

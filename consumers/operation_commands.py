@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from consumers.runtime.asking import ask, state_of
+from consumers.runtime.asking import ask, state_of, with_state
 from consumers.runtime.operations import selection_of
 from events.commands import moment
 from events.errors import PacelineError
@@ -50,7 +50,7 @@ def replay(
     }
     arguments = {name: value for name, value in arguments.items() if value is not None}
     rows = []
-    for name in names or platform.installation.names():
+    for name in names or with_state(platform):
         if dry_run:
             rows.append({"consumer": name, "selected": _selected(platform, name, arguments)})
         else:

@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,6 +17,8 @@ from events.patience import Patience
 from events.process import PARENT
 from events.progress import progress
 
+Check = Callable[[], None]
+
 
 class Asks(Protocol):
     """What asking needs of the platform."""
@@ -26,8 +28,14 @@ class Asks(Protocol):
     def control(self) -> Control:
         """Return the requests."""
 
-    def worker_for(self, consumer: str) -> AbstractContextManager[None]:
+    def worker_for(self, consumer: str) -> AbstractContextManager[Check]:
         """Have somebody do what is asked of a consumer."""
+
+
+def with_state(platform: Asks) -> list[str]:
+    """Return the consumers that have a state."""
+    stores = {name: platform.installation.store(name) for name in platform.installation.names()}
+    return [name for name, store in stores.items() if store and store.live()]
 
 
 def ask(platform: Asks, consumer: str, verb: str, arguments: dict[str, Any]) -> Request:
@@ -35,14 +43,12 @@ def ask(platform: Asks, consumer: str, verb: str, arguments: dict[str, Any]) -> 
 
     Ctrl-C leaves it open: a worker that runs goes on with it, and the same command joins it.
     """
-    known = platform.installation.names()
-    if consumer not in known:
-        raise PacelineError(f"There is no consumer {consumer!r}; there are: {', '.join(known)}.")
+    state_of(platform, consumer)
     control = platform.control()
     request = control.ask(consumer, verb, arguments)
     try:
-        with platform.worker_for(consumer):
-            request = _watched(control, request, f"{verb} {consumer}")
+        with platform.worker_for(consumer) as check:
+            request = _watched(control, request, f"{verb} {consumer}", check)
     except KeyboardInterrupt as stopped:
         raise PacelineError(
             f"Not waited for. Operation {request.id} stays open: the same command joins it, "
@@ -55,37 +61,49 @@ def ask(platform: Asks, consumer: str, verb: str, arguments: dict[str, Any]) -> 
     return request
 
 
-def _watched(control: Control, request: Request, what: str) -> Request:
+def _watched(control: Control, request: Request, what: str, check: Check) -> Request:
     patience = Patience(least_s=0.01, most_s=0.2)
     with progress(what) as report:
         while not request.ended:
             report(request.done, max(request.total, 1))
+            check()
             patience.wait()
             request = control.get(request.id)
     return request
 
 
-def state_of(platform: Asks, name: str) -> tuple[StoreReader, Generation]:
+def state_of(platform: Asks, consumer: str) -> tuple[StoreReader, Generation]:
     """Return a consumer's store and live generation; raises PacelineError where it has none."""
-    store = platform.installation.store(name)
+    known = platform.installation.names()
+    if consumer not in known:
+        raise PacelineError(f"There is no consumer {consumer!r}; there are: {', '.join(known)}.")
+    store = platform.installation.store(consumer)
     live = store.live() if store else None
     if store is None or live is None:
-        raise PacelineError(f"{name} has no state yet; has its worker ever run?")
+        raise PacelineError(f"{consumer} has no state yet; see `paceline consumers list`.")
     return store, live
 
 
 @contextmanager
-def worker_for(store: Path, consumer: str) -> Iterator[None]:
-    """Have somebody do what is asked: the worker that holds the store, or a new one."""
+def worker_for(store: Path, consumer: str) -> Iterator[Check]:
+    """Have somebody do what is asked: the worker that holds the store, or a new one.
+
+    The check raises PacelineError where the new one has ended before its work.
+    """
     try:
         FileLock(store).release()
     except Held:
-        yield
+        yield lambda: None
         return
     arguments = [sys.executable, "-m", "cli", "consume", consumer]
     process = subprocess.Popen(arguments, env={**os.environ, PARENT: str(os.getpid())})
+
+    def check() -> None:
+        if process.poll() is not None:
+            raise PacelineError(f"The worker of {consumer} ended; its log above says why.")
+
     try:
-        yield
+        yield check
     finally:
         process.terminate()
         process.wait()

@@ -102,8 +102,13 @@ def struck(before: Fate | None, *, now_ms: int, version: int) -> Fate:
 
 def reason_of(error: BaseException) -> str:
     """Return an error on one line."""
-    return f"{type(error).__name__}: {error}".replace("\n", " ")[:500]
+    return _encodable(f"{type(error).__name__}: {error}".replace("\n", " "))[:500]
 
 
 def _trace_of(error: BaseException) -> str:
-    return "".join(traceback.format_exception(error))[-_LONGEST_TRACE:]
+    return _encodable("".join(traceback.format_exception(error)))[-_LONGEST_TRACE:]
+
+
+def _encodable(text: str) -> str:
+    # Strangers' messages may hold lone surrogates, which no store takes.
+    return text.encode(errors="backslashreplace").decode()

@@ -10,7 +10,7 @@ from consumers.runtime.guard import Guard
 from consumers.runtime.store import Stored, Written
 from events.envelope import Event
 
-_LONGEST_KEY = 512
+_LONGEST_KEY = 512  # bytes
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 _encode = msgspec.json.Encoder().encode
 Load = Callable[[Sequence[str]], dict[str, Stored]]
@@ -69,13 +69,20 @@ def _keys(
 
 
 def _checked(keys: Iterable[str]) -> list[str]:
+    if isinstance(keys, str):
+        # It would be taken for a list of its letters.
+        raise BadFold(f"keys() gave the text {keys!r:.80}; write a list of keys")
     found = list(keys)
     for key in found:
-        if key.__class__ is not str or not 0 < len(key) <= _LONGEST_KEY or not key.isprintable():
+        if key.__class__ is not str or not key.isprintable() or not _fits(key):
             raise BadFold(
-                f"keys() gave {key!r:.80}; a key is 1 to {_LONGEST_KEY} printable characters"
+                f"keys() gave {key!r:.80}; a key is 1 to {_LONGEST_KEY} bytes of printable text"
             )
     return found
+
+
+def _fits(key: str) -> bool:
+    return 0 < len(key.encode()) <= _LONGEST_KEY
 
 
 def _fold_all(
@@ -112,6 +119,9 @@ def _fold_one(
     consumer.fold(event, touched)
     if touched.keys() != set(keys):
         raise BadFold("fold() added or removed documents; it may only change those of keys()")
+    for key, document in touched.items():
+        if not isinstance(document, dict):
+            raise BadFold(f"fold() put {document!r:.80} in place of document {key!r}; change that")
     documents.update(touched)
     return touched
 

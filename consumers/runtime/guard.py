@@ -33,8 +33,7 @@ class Guard:
         """
         faulthandler.enable(file=self._file)
         self._at_start = _data_bytes()
-        limit = self._at_start + self._memory
-        resource.setrlimit(resource.RLIMIT_DATA, (limit, resource.RLIM_INFINITY))
+        _bound_memory(self._at_start + self._memory)
 
     @contextmanager
     def deadline(self, seconds: float) -> Iterator[None]:
@@ -51,7 +50,7 @@ class Guard:
             faulthandler.cancel_dump_traceback_later()
 
     def _leave(self) -> None:
-        resource.setrlimit(resource.RLIMIT_DATA, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        _bound_memory(None)
         self._file.write("MemoryError: the worker grew past its bound.\n" + traceback.format_exc())
         self._file.flush()
         os._exit(OUT_OF_MEMORY)
@@ -70,6 +69,14 @@ def cause(last_words: str) -> str:
     if "Fatal Python error" in last_words:
         return last_words.partition("\n")[0]
     return "The process ended during the fold."
+
+
+def _bound_memory(limit: int | None) -> None:
+    # The hard limit stays what it is: only root may raise one that somebody has set.
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    bounded = hard != resource.RLIM_INFINITY
+    soft = hard if limit is None else min(limit, hard) if bounded else limit
+    resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
 def _data_bytes() -> int:

@@ -25,7 +25,18 @@ from events.schema_fields import Thousandths, shown
 from events.schemas import AthleteV1, RecordingV1, WorkoutCompletedV1
 from events.workouts import Athlete, Recording, WorkoutCompleted
 
-_SCHEMAS = {WorkoutCompleted: WorkoutCompletedV1(), Athlete: AthleteV1(), Recording: RecordingV1()}
+# The fields of a fact, what the door calls them, and whether it takes them as thousandths.
+_FIELDS = {
+    fact: [
+        (name, field.data_key or name, isinstance(field, Thousandths))
+        for name, field in schema.fields.items()
+    ]
+    for fact, schema in (
+        (WorkoutCompleted, WorkoutCompletedV1()),
+        (Athlete, AthleteV1()),
+        (Recording, RecordingV1()),
+    )
+}
 
 
 def event_routes(installation: Installation) -> Blueprint:
@@ -81,11 +92,10 @@ def _workout(row: Logged) -> dict[str, Any]:
 def as_posted(fact: Any) -> dict[str, Any]:
     """Return a fact as the door takes it: seconds, metres, kcal, kg; absent fields left out."""
     posted = {}
-    for name, field in _SCHEMAS[type(fact)].fields.items():
+    for name, called, thousandths in _FIELDS[type(fact)]:
         value = getattr(fact, name)
         if value is not None:
-            thousandths = isinstance(field, Thousandths)
-            posted[field.data_key or name] = _thousandth(value) if thousandths else _plain(value)
+            posted[called] = _thousandth(value) if thousandths else _plain(value)
     return posted
 
 

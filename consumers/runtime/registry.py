@@ -16,8 +16,8 @@ from types import ModuleType
 from typing import Any
 
 from consumers import Projection, Read
+from consumers.runtime.shape import problems
 from events.errors import PacelineError
-from events.topology import check_pattern
 
 GROUP = "paceline.consumers"
 _NAME = re.compile(r"\A[a-z0-9][a-z0-9-]{0,62}\Z")
@@ -95,12 +95,11 @@ def load(found: Found) -> Loaded:
         raise Unfit(f"{found.place}: the name {found.name!r} must be of a-z, 0-9 and '-'.")
     try:
         module = found.module()
-        made = _class(found, module)()
+        return _checked(found, _class(found, module)(), _code(module))
     except Unfit:
         raise
     except (Exception, SystemExit) as error:
         raise Unfit(f"{found.place} cannot be imported: {type(error).__name__}: {error}") from error
-    return _checked(found, made, _code(module))
 
 
 def _class(found: Found, module: ModuleType) -> type[Any]:
@@ -126,9 +125,9 @@ def _code(module: ModuleType) -> str:
 
 
 def _checked(found: Found, made: Any, code: str) -> Loaded:
-    problems = list(_problems(found.name, made))
-    if problems:
-        raise Unfit(f"{found.place}: {'; '.join(problems)}.")
+    found_wrong = list(problems(found.name, made))
+    if found_wrong:
+        raise Unfit(f"{found.place}: {'; '.join(found_wrong)}.")
     return Loaded(
         name=made.name,
         consumer=made,
@@ -138,32 +137,3 @@ def _checked(found: Found, made: Any, code: str) -> Loaded:
         indexes={name: tuple(of) for name, of in getattr(made, "indexes", {}).items()},
         reads=dict(getattr(made, "reads", {})),
     )
-
-
-def _problems(name: str, made: Any) -> Iterable[str]:
-    if getattr(made, "name", None) != name:
-        yield f"name is {getattr(made, 'name', None)!r}; write name = {name!r}"
-    version = getattr(made, "version", None)
-    if version.__class__ is not int or version < 1:
-        yield f"version is {version!r}; write version = 1, and raise it when the fold changes"
-    yield from _binding_problems(getattr(made, "bindings", None))
-    for method in ("keys", "fold"):
-        if not callable(getattr(made, method, None)):
-            yield f"{method}() is missing"
-    indexes = getattr(made, "indexes", {})
-    if not isinstance(indexes, Mapping):
-        yield "indexes must map a name to fields"
-    reads = getattr(made, "reads", {})
-    if not isinstance(reads, Mapping) or not all(callable(read) for read in reads.values()):
-        yield "reads must map a URI template to a function"
-
-
-def _binding_problems(bindings: Any) -> Iterable[str]:
-    if not isinstance(bindings, tuple | list) or not bindings:
-        yield f'bindings is {bindings!r}; write a tuple such as ("workout.completed.#",)'
-        return
-    for pattern in bindings:
-        try:
-            check_pattern(pattern)
-        except (ValueError, TypeError) as error:
-            yield str(error)

@@ -14,7 +14,7 @@ from tests.acceptance.oracle import Oracle
 from tests.acceptance.platform import BUILT_IN, Platform, until
 
 SEED = 20261124
-WORKOUTS = 5_000
+WORKOUTS, THREADS = 5_000, 8
 PROCESSES = (
     *("supervisor", "producer", "producer worker", "relay", "query", "query worker"),
     *BUILT_IN,
@@ -28,7 +28,7 @@ def test_thirty_kills_while_workouts_are_posted_lose_nothing_and_double_nothing(
 ) -> None:
     platform = start()
     workouts = crowd(seed=SEED, count=WORKOUTS, users=100)
-    door = Door(platform, threads=8, seed=SEED)
+    door = Door(platform, threads=THREADS, seed=SEED)
     posting = _Posting(door, workouts)
     posting.start()
     killed = _kill_all(platform, door)
@@ -65,20 +65,21 @@ class _Posting(Thread):
 
 
 def _kill_all(platform: Platform, door: Door) -> Counter[str]:
-    """Kill each process in turn, at random moments, with as many workouts before each as after."""
+    """Kill each process in turn, in the midst of posting: at a random workout, and then a bit."""
     random, killed = Random(SEED), Counter[str]()
-    for round_ in range(ROUNDS):
-        for place, name in enumerate(random.sample(PROCESSES, len(PROCESSES))):
-            before = WORKOUTS * (round_ * len(PROCESSES) + place) // (KILLS + 1)
-            after = WORKOUTS * (round_ * len(PROCESSES) + place + 1) // (KILLS + 1)
-            door.let_through(after - before)
-            sleep(random.uniform(0, 0.25))  # the moment is what is random here
-            platform.kill(name)
-            killed[name] += 1
-            if name == "supervisor":
-                platform.supervisor.wait(timeout=10)
-                platform.assert_nothing_left()
-                platform.start()
+    order = [name for _ in range(ROUNDS) for name in random.sample(PROCESSES, len(PROCESSES))]
+    part = WORKOUTS // (KILLS + 1)
+    for place, name in enumerate(order):
+        door.let_through(part)
+        moment = place * part + random.randrange(part - THREADS)
+        until(lambda at=moment: len(door.event_ids) > at, what="posting", every_s=0.002)
+        sleep(random.uniform(0, 0.03))
+        platform.kill(name)
+        killed[name] += 1
+        if name == "supervisor":
+            platform.supervisor.wait(timeout=10)
+            platform.assert_nothing_left()
+            platform.start()
     door.let_through(WORKOUTS)
     return killed
 

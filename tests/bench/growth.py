@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from events.log.sqlite import SqliteEventLog
 from tests.bench.figures import Figure, Say
-from tests.bench.folding import CaloriesAtWork, append, chunks
+from tests.bench.folding import CaloriesAtWork, Took, append, chunks, timed
 from tests.bench.history import history
 from tests.bench.running import temporary_folder
 from tests.bench.scale import Scale
@@ -19,10 +19,10 @@ _TOLD_EVERY = 50_000
 
 
 class Taken(NamedTuple):
-    """Microseconds per event."""
+    """What one step of one installation took."""
 
-    append_us: float
-    fold_us: float
+    append: Took
+    fold: Took
 
 
 class Installation:
@@ -38,10 +38,10 @@ class Installation:
     def take(self, count: int) -> Taken:
         """Append the next events, then fold them; only these are in memory."""
         events = list(islice(self._history, count))
-        append_s = append(self._log, events)
-        fold_s = self._calories.fold()
+        appended = timed(lambda: append(self._log, events))
+        folded = timed(self._calories.fold)
         self.events += count
-        return Taken(append_s / count * 1e6, fold_s / count * 1e6)
+        return Taken(appended, folded)
 
     def check(self) -> None:
         """Raise Void unless all were applied."""

@@ -190,9 +190,9 @@ class _File(apsw.VFSFile):
     def xLock(self, level: int) -> None:  # noqa: N802
         try:
             self._disk.check(self._start)
+            super().xLock(level)
         except apsw.IOError as error:
             if level == apsw.SQLITE_LOCK_EXCLUSIVE:
-                # What a closing connection asks for; a busy file is the answer it takes in silence.
-                raise apsw.BusyError("the power is off") from error
+                # A closing connection asks for it, and takes only a busy file for an answer.
+                raise apsw.BusyError(str(error)) from error
             raise
-        super().xLock(level)

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consumers.achievements import Achievements
+from consumers.badges import active_days, reached, streaks
 from consumers.testing import check, folded, read
 from events.envelope import Event
 from events.workouts import Sport, WorkoutCompleted
@@ -229,6 +230,18 @@ def test_a_total_is_reached_on_a_day_of_another_year_once_an_old_workout_arrives
     recent = _on("2026-02-01", "2026-06-01", **ride)
     assert _badges(recent)["total-cycling-100km"] == ("2026-06-01", None)
     assert _badges([*recent, *_on("2025-12-31", **ride)])["total-cycling-100km"][0] == "2026-02-01"
+
+
+def test_documents_that_hold_their_periods_in_the_order_of_arrival_give_the_same_badges() -> None:
+    days = ("2025-12-31", "2026-01-01", "2026-01-02", "2026-02-01", "2026-06-01")
+    consumer, documents = Achievements(), dict[str, dict[str, Any]]()
+    for arrived in reversed(_on(*days, distance_mm=30 * KM)):
+        touched = {key: documents.setdefault(key, {}) for key in consumer.keys(arrived)}
+        consumer.fold(arrived, touched)
+    years = {year: documents[f"ada/{year}"] for year in ("2026", "2025")}
+    badges = reached(documents["ada"], years, streaks(active_days(documents["ada"]["days"])))
+    assert badges["total-running-100km"] == ("2026-02-01", None)
+    assert badges["streak-3-days"] == ("2026-01-02", None)
 
 
 def test_totals_are_of_one_sport() -> None:

@@ -23,7 +23,8 @@ def index_sql(generation: int, name: str, of: Sequence[str]) -> str:
     parts = ", ".join(f"{column(part.lstrip('-'))}{_direction(part)}" for part in of)
     there = _there(of)
     table = f"documents_{generation:d}"
-    return f'CREATE INDEX "{name}_{generation:d}" ON {table} ({parts}, key) WHERE {there}'
+    # The prefix keeps a stranger's name apart from those of our own tables and indexes.
+    return f'CREATE INDEX "by_{name}_{generation:d}" ON {table} ({parts}, key) WHERE {there}'
 
 
 def _direction(part: str) -> str:

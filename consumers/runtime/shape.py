@@ -1,0 +1,79 @@
+"""The shape of a consumer, checked before it runs; each problem names its cure."""
+
+import inspect
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from events.topology import check_pattern
+
+_INDEX = re.compile(r"\A[a-z0-9_-]{1,64}\Z")
+_FIELD = re.compile(r"\A-?[A-Za-z_][A-Za-z0-9_]*\Z")
+_METHODS = {"keys": ("event",), "fold": ("event", "documents")}
+
+
+def problems(name: str, made: Any) -> Iterable[str]:
+    """Yield what is wrong with a consumer that was found under this name."""
+    if getattr(made, "name", None) != name:
+        yield f"name is {getattr(made, 'name', None)!r:.80}; write name = {name!r}"
+    version = getattr(made, "version", None)
+    if version.__class__ is not int or version < 1:
+        yield f"version is {version!r:.80}; write version = 1, and raise it when the fold changes"
+    yield from _binding_problems(getattr(made, "bindings", None))
+    for method, arguments in _METHODS.items():
+        yield from _method_problems(method, arguments, getattr(made, method, None))
+    yield from _index_problems(getattr(made, "indexes", {}))
+    yield from _read_problems(getattr(made, "reads", {}))
+
+
+def _binding_problems(bindings: Any) -> Iterable[str]:
+    if not isinstance(bindings, tuple | list) or not bindings:
+        yield f'bindings is {bindings!r:.80}; write a tuple such as ("workout.completed.#",)'
+        return
+    for pattern in bindings:
+        try:
+            check_pattern(pattern)
+        except (ValueError, TypeError) as error:
+            yield str(error)
+
+
+def _method_problems(name: str, arguments: tuple[str, ...], method: Any) -> Iterable[str]:
+    cure = f"write def {name}(self, {', '.join(arguments)})"
+    if not callable(method):
+        yield f"{name}() is missing; {cure}"
+        return
+    # Called, these would return something that waits for its first step, and fold nothing.
+    if inspect.iscoroutinefunction(method) or (name == "fold" and _is_generator(method)):
+        yield f"{name}() is async or has a yield, so it would never run; {cure}"
+    try:
+        inspect.signature(method).bind(*arguments)
+    except TypeError as error:
+        yield f"{name}() cannot be called: {error}; {cure}"
+
+
+def _is_generator(method: Any) -> bool:
+    return inspect.isgeneratorfunction(method) or inspect.isasyncgenfunction(method)
+
+
+def _index_problems(indexes: Any) -> Iterable[str]:
+    such = 'such as {"farthest": ("board", "-distance_mm")}'
+    if not isinstance(indexes, Mapping):
+        yield f"indexes is {indexes!r:.80}; write a mapping {such}"
+        return
+    for name, of in indexes.items():
+        named = isinstance(name, str) and _INDEX.match(name)
+        fields = isinstance(of, tuple | list) and of and all(map(_is_field, of))
+        if not named or not fields:
+            yield f"index {name!r:.80} is of {of!r:.80}; write a name and a tuple of fields {such}"
+
+
+def _is_field(field: Any) -> bool:
+    return isinstance(field, str) and bool(_FIELD.match(field))
+
+
+def _read_problems(reads: Any) -> Iterable[str]:
+    if not isinstance(reads, Mapping) or not all(
+        isinstance(path, str) and callable(read) for path, read in reads.items()
+    ):
+        such = '{"/users/{user}/rest{?from,to}": rest}'
+        yield f"reads is {reads!r:.80}; write a mapping of paths to functions such as {such}"

@@ -1,0 +1,88 @@
+"""How long a process waits for what comes by itself."""
+
+from threading import Event, Thread
+
+import pytest
+
+from events.errors import Outage
+from events.patience import Patience
+
+
+class Waits(Event):
+    """Notes how long was to be waited, and does not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[float] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.asked.append(timeout or 0.0)
+        return self.is_set()
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> Waits:
+    made = Waits()
+    monkeypatch.setattr("events.patience.Event", lambda: made)
+    return made
+
+
+def test_waits_grow_from_the_least_to_the_most_and_stay_there(waits: Waits) -> None:
+    patience = Patience(least_s=0.01, most_s=0.5)
+    for _ in range(40):
+        patience.wait()
+    assert waits.asked[0] == 0.01
+    assert waits.asked == sorted(waits.asked)
+    assert waits.asked[-5:] == [0.5] * 5
+    assert len(set(waits.asked)) > 5
+
+
+def test_when_something_happens_the_next_wait_is_the_shortest_again(waits: Waits) -> None:
+    patience = Patience(least_s=0.01, most_s=0.5)
+    for _ in range(9):
+        patience.wait()
+    patience.reset()
+    patience.wait()
+    assert waits.asked[-1] == 0.01
+    assert waits.asked[-2] > 0.01
+
+
+def test_a_stop_ends_the_present_wait_and_all_later_ones() -> None:
+    patience = Patience(least_s=3_600, most_s=3_600)
+    waiting = Thread(target=patience.wait)
+    waiting.start()
+    assert not patience.stopped
+    patience.stop()
+    waiting.join(30)
+    assert not waiting.is_alive()
+    assert patience.stopped
+    patience.wait()
+
+
+def test_what_is_not_there_yet_is_waited_for_until_it_is_made() -> None:
+    tries = iter([Outage("not yet"), Outage("not yet"), None])
+
+    def make() -> str:
+        if outage := next(tries):
+            raise outage
+        return "made"
+
+    assert Patience(least_s=0.001).until_made(make) == "made"
+
+
+def test_a_stop_ends_the_wait_for_what_is_never_made() -> None:
+    patience = Patience(least_s=0.001)
+
+    def make() -> str:
+        patience.stop()
+        raise Outage("never")
+
+    assert patience.until_made(make) is None
+
+
+def test_an_error_that_waiting_does_not_mend_is_not_waited_for() -> None:
+    def make() -> str:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        Patience().until_made(make)
