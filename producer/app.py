@@ -27,6 +27,8 @@ def create_app(
     `forward` answers what is not the producer's own.
     """
     app = Flask("producer", static_folder=None)
+    # A page in a browser must not reach us under a name of its own that points to loopback.
+    app.config["TRUSTED_HOSTS"] = ["127.0.0.1", "localhost", "[::1]"]
     app.register_blueprint(routes(outbox, reader, passed=passed, forward=forward))
     app.add_url_rule("/", "forward_root", forward, methods=["GET"])
     app.add_url_rule("/<path:path>", "forward", lambda path: forward(), methods=["GET"])

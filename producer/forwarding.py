@@ -1,6 +1,7 @@
 """What is not the producer's own goes to the query process: few seats, one deadline, no retries."""
 
 from threading import BoundedSemaphore
+from urllib.parse import quote
 
 import urllib3
 from flask import Response, request
@@ -32,8 +33,10 @@ class Forwarding:
             self._seats.release()
 
     def _ask(self) -> Response:
-        # Raw, because a decoded path that is encoded again is another path.
-        target = request.environ.get("RAW_URI") or request.full_path.rstrip("?")
+        # WSGI hands the path over decoded, byte by byte in Latin-1.
+        path = quote(request.environ["PATH_INFO"].encode("latin-1"))
+        query = request.environ.get("QUERY_STRING", "")
+        target = f"{path}?{query}" if query else path
         answer = self._pool.request(
             request.method,
             self._base_url + target,

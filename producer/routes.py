@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from typing import Any
 from uuid import UUID
 
@@ -15,7 +16,7 @@ from events.schemas import Fault, InvalidWorkout, load_workout
 from events.workouts import WorkoutCompleted
 from producer.answers import answer, problem
 from producer.outbox import Accepted, Conflicting, Outbox
-from producer.outbox_reader import OutboxReader
+from producer.outbox_reader import OutboxReader, Remembered
 from producer.outbox_room import OutboxFull
 from producer.strict_json import MalformedJson, parse
 
@@ -57,11 +58,11 @@ def routes(
     @blueprint.get("/v1/events/<event_id>")
     def get_event(event_id: str) -> Response:
         found = reader.remembered(event_id) if _is_uuid(event_id) else None
-        if found is not None and found.row > passed(reader.source_id) and found.body:
-            return answer(_in_outbox(found.body))
+        if found is not None and found.row > passed(reader.source_id):
+            return answer(_in_outbox(event_id, found))
         response = forward()
-        if response.status_code == 404 and found is not None and found.body:
-            return answer(_in_outbox(found.body))
+        if response.status_code == HTTPStatus.NOT_FOUND and found is not None:
+            return answer(_in_outbox(event_id, found))
         return response
 
     @blueprint.get("/problems/<slug>")
@@ -143,11 +144,11 @@ def _receipt(accepted: Accepted) -> dict[str, Any]:
     }
 
 
-def _in_outbox(body: bytes) -> dict[str, Any]:
-    event = to_json(body)
+def _in_outbox(event_id: str, found: Remembered) -> dict[str, Any]:
+    accepted_at = datetime.fromtimestamp(found.accepted_at / 1000, UTC)
     return {
-        "event": event,
-        "accepted_at": event["acceptedat"],
+        "event": to_json(found.body) if found.body else {"id": event_id},
+        "accepted_at": accepted_at.isoformat(),
         "state": "accepted",
         "consumers": {},
     }

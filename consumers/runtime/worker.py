@@ -13,7 +13,7 @@ from consumers.runtime.guard import Guard
 from consumers.runtime.rate import Rate
 from consumers.runtime.store import Change, Commit, Store, Written
 from events.bus import Batch, Delivery
-from events.envelope import Event, from_bytes
+from events.envelope import Event, from_bytes, read_envelope
 from events.errors import NewerVersion, Outage, Overtaken, Refused, Undecodable
 from events.log import Position, Watermarks
 
@@ -75,7 +75,7 @@ class Worker:
             return self._fold(deliveries, through)
         except Refused as refusal:
             if len(deliveries) == 1:
-                self._commit_failure(deliveries[0].position, None, refusal)
+                self._commit_failure(deliveries[0], refusal)
                 return self._fold((), through)
         # The store refuses the content of somebody here: halve until the culprit stands alone.
         middle = len(deliveries) // 2
@@ -93,7 +93,8 @@ class Worker:
             deadline_s=self._limits.batch_s,
         )
         for place, error in folded.failures.items():
-            changes.append(Change(positions[place], None, self._failed(None, error)))
+            fate = self._failed(None, error, event_id=events[place].id)
+            changes.append(Change(positions[place], None, fate))
         failed = folded.failures
         applied = [one for place, one in enumerate(positions) if place not in failed]
         rate = self._rate.after(len(applied))
@@ -118,24 +119,26 @@ class Worker:
                 events.append(from_bytes(delivery.body))
                 positions.append(delivery.position)
             except (Undecodable, NewerVersion) as error:
-                fate = self._failed(None, error)
+                fate = self._failed(None, error, event_id=_id_of(delivery))
                 changes.append(Change(delivery.position, None, fate))
         return events, positions, changes
 
-    def _failed(self, before: Fate | None, error: BaseException) -> Fate:
+    def _failed(self, before: Fate | None, error: BaseException, *, event_id: str) -> Fate:
         version = self._consumer.version
         fate = self._limits.ladder.after_failure(before, error, now_ms=_now(), version=version)
         logger.warning(
             "event failed",
             action="event_failed",
+            event_id=event_id,
             fate=str(fate.state),
             attempts=fate.attempts,
             reason=fate.reason,
         )
         return fate
 
-    def _commit_failure(self, position: Position, before: Fate | None, error: Exception) -> None:
-        change = Change(position, before, self._failed(before, error))
+    def _commit_failure(self, delivery: Delivery, error: Exception) -> None:
+        fate = self._failed(None, error, event_id=_id_of(delivery))
+        change = Change(delivery.position, None, fate)
         self._store.commit(self._generation, Commit(changes=[change]))
 
     def apply_alone(self, delivery: Delivery, before: Fate | None) -> bool:
@@ -148,7 +151,12 @@ class Worker:
         try:
             self._store.commit(self._generation, Commit(changes=[change]))
             if strike.state is State.DEAD:
-                logger.error("event is dead", action="event_dead", reason=strike.reason)
+                logger.error(
+                    "event is dead",
+                    action="event_dead",
+                    event_id=_id_of(delivery),
+                    reason=strike.reason,
+                )
                 return False
             return self._fold_alone(delivery, before, strike)
         except Overtaken:
@@ -166,7 +174,8 @@ class Worker:
             self._take_back(delivery.position, before, strike)
             raise
         if error is not None:
-            change = Change(delivery.position, strike, self._failed(before, error))
+            fate = self._failed(before, error, event_id=_id_of(delivery))
+            change = Change(delivery.position, strike, fate)
             self._store.commit(self._generation, Commit(changes=[change]))
         return error is None
 
@@ -194,6 +203,13 @@ class Worker:
         # The event is not at fault; without a row before, its strike becomes a retry without one.
         fate = before or replace(strike, strikes=0)
         self._store.commit(self._generation, Commit(changes=[Change(position, strike, fate)]))
+
+
+def _id_of(delivery: Delivery) -> str:
+    try:
+        return read_envelope(delivery.body).id
+    except Undecodable:
+        return str(delivery.position)
 
 
 def _now() -> int:

@@ -82,6 +82,9 @@ def test_a_bad_plugin_costs_its_own_bad_events_and_nobody_anything_else(start: S
     for name, misdeed in MISDEEDS.items():
         assert _counted(platform, name) == _good_ones(workouts), name
         _assert_dead(platform, name, misdeed, bad)
+    failed = Counter(line["process"] for line in _told(platform) if line["action"] == "event_failed")
+    tries = {name: misdeed.attempts * len(BAD_IDS) for name, misdeed in MISDEEDS.items()}
+    assert failed == +Counter(tries), "an event failed that is good"
     assert not differences(platform, Oracle(workouts))
     assert {name: platform.pids()[name] for name in BUILT_IN} == built_in
     _assert_audit_agrees(platform)
@@ -98,6 +101,12 @@ def _settled(platform: Platform) -> bool:
     return found == dict.fromkeys(BUILT_IN, (WORKOUTS, 0, 0, 0)) | dict.fromkeys(
         MISDEEDS, (good, len(BAD_IDS), 0, 0)
     )
+
+
+def _told(platform: Platform) -> list[dict[str, Any]]:
+    """What the processes have logged."""
+    lines = platform.journal().splitlines()
+    return [json.loads(line) for line in lines if line.startswith('{"')]
 
 
 def _counted(platform: Platform, name: str) -> dict[str, int]:
