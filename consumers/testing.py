@@ -7,7 +7,6 @@ documents; `read(consumer, "/users/ada/calories", events)` what a client would b
 import json
 import re
 import sys
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -17,6 +16,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from consumers import Document, Projection
+from consumers.memory import MemoryDocuments, canonical
 from events.envelope import Event
 from events.topology import check_pattern, wanted
 
@@ -31,73 +31,6 @@ class Query(dict[str, str]):
     def __init__(self, params: Mapping[str, str] = {}, *, now: datetime | None = None) -> None:
         super().__init__(params)
         self.now = now or datetime.now(UTC)
-
-
-class MemoryDocuments:
-    """The documents that a read sees (`consumers.Documents`), held in memory."""
-
-    def __init__(
-        self, documents: Mapping[str, Document], indexes: Mapping[str, Sequence[str]] = {}
-    ) -> None:
-        self._texts = {key: _canonical(documents[key]) for key in sorted(documents, key=str.encode)}
-        self._indexes = indexes
-
-    def get(self, key: str) -> Document | None:
-        """Return the document of a key, or None."""
-        return json.loads(self._texts[key]) if key in self._texts else None
-
-    def range(
-        self, first: str, last: str, *, limit: int | None = None
-    ) -> list[tuple[str, Document]]:
-        """Return keys and documents with first <= key <= last, in the order of the keys' bytes."""
-        keys = (key for key in self._texts if first.encode() <= key.encode() <= last.encode())
-        return [(key, json.loads(self._texts[key])) for key in islice(keys, limit)]
-
-    def listed(
-        self, index: str, equals: Sequence[Any] = (), *, limit: int, after: str | None = None
-    ) -> tuple[list[tuple[str, Document]], str | None]:
-        """Return a page of an index, and the cursor of the next page or None."""
-        entries = self._entries(index, equals)
-        if after is not None:
-            passed = self._place(index, *_opened(after, index, equals))
-            entries = [entry for entry in entries if self._place(index, *entry) > passed]
-        page = [(key, json.loads(self._texts[key])) for _, key in entries[:limit]]
-        last = json.dumps([index, *entries[limit - 1]]) if len(entries) > limit else ""
-        return page, urlsafe_b64encode(last.encode()).decode() or None
-
-    def before(self, index: str, equals: Sequence[Any], values: Sequence[Any]) -> int:
-        """Count the entries with these leading fields that sort before `values` of the next."""
-        place = self._place(index, [*equals, *values])
-        entries = self._entries(index, equals)
-        return sum(self._place(index, *entry)[: len(place)] < place for entry in entries)
-
-    def _entries(self, index: str, equals: Sequence[Any]) -> list[tuple[list[Any], str]]:
-        fields = [field.removeprefix("-") for field in self._indexes[index]]
-        documents = ((key, json.loads(text)) for key, text in self._texts.items())
-        entries = [([doc.get(field) for field in fields], key) for key, doc in documents]
-        inside = [e for e in entries if None not in e[0] and e[0][: len(equals)] == [*equals]]
-        return sorted(inside, key=lambda entry: self._place(index, *entry))
-
-    def _place(self, index: str, values: Sequence[Any], key: str | None = None) -> list[Any]:
-        signs = [-1 if field.startswith("-") else 1 for field in self._indexes[index]]
-        place = [_sortable(value, sign) for value, sign in zip(values, signs, strict=False)]
-        return place if key is None else [*place, _sortable(key, 1)]
-
-
-def _sortable(value: str | int, sign: int) -> tuple[int, list[int]]:
-    if isinstance(value, str):  # the 0 ends a text, so that "ab" comes before "abc", or after it
-        return sign, [*(sign * (byte + 1) for byte in value.encode()), 0]
-    return 0, [sign * value]
-
-
-def _opened(cursor: str, index: str, equals: Sequence[Any]) -> tuple[list[Any], str]:
-    try:
-        of, values, key = json.loads(urlsafe_b64decode(cursor))
-    except (TypeError, ValueError):
-        of, values, key = None, [], ""
-    if of != index or values[: len(equals)] != [*equals]:
-        raise ValueError(f"cursor {cursor[:80]!r} is not of this list; take the last page's `next`")
-    return values, key
 
 
 def folded(consumer: Projection, events: Iterable[Event], *, batch: int = 1) -> dict[str, Document]:
@@ -124,7 +57,7 @@ def read(
     reads: Mapping[str, Callable[..., Any]] = getattr(consumer, "reads", {})
     for template, answer in reads.items():
         if (params := _params(template, path)) is not None:
-            return json.loads(_canonical(answer(documents, Query(params, now=now))))
+            return json.loads(canonical(answer(documents, Query(params, now=now))))
     raise NotConforming(f"{consumer.name} has no read for {path!r}, only {list(reads)}.")
 
 
@@ -217,7 +150,7 @@ def _commit(consumer: Projection, events: list[Event], stored: dict[str, str]) -
         if flaw := _flaw(document):
             raise NotConforming(f"{consumer.name}: document {key!r} {flaw}. {_named(events)}")
     # A new document that stays empty holds nothing to store.
-    return {key: _canonical(doc) for key, doc in loaded.items() if doc or key in stored}
+    return {key: canonical(doc) for key, doc in loaded.items() if doc or key in stored}
 
 
 def _is_key(key: str) -> bool:
@@ -227,7 +160,7 @@ def _is_key(key: str) -> bool:
 def _flaw(document: Document) -> str | None:
     if odd := _odd(document):
         return f"holds {odd[0]!r:.80}: not text, a whole number of 64 bits, a list or an object"
-    size = len(_canonical(document).encode())
+    size = len(canonical(document).encode())
     return f"has {size:,} bytes of JSON, not under 1 MiB" if size >= 1024 * 1024 else None
 
 
@@ -240,10 +173,6 @@ def _odd(value: Any) -> list[Any]:
         case None | bool() | str():
             return []
     return [] if isinstance(value, int) and -(2**63) <= value < 2**63 else [value]
-
-
-def _canonical(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, allow_nan=False, ensure_ascii=False)
 
 
 def _named(events: Sequence[Event]) -> str:

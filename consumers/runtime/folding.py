@@ -12,7 +12,8 @@ from events.envelope import Event
 
 _LONGEST_KEY = 512  # bytes
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
-_encode = msgspec.json.Encoder().encode
+# Sorted, so that the same document is the same bytes in whatever order events arrived.
+_encode = msgspec.json.Encoder(order="deterministic").encode
 Load = Callable[[Sequence[str]], dict[str, Stored]]
 
 

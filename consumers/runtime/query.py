@@ -36,6 +36,8 @@ def create_query_app(
     routes = Routes(installation, rescan_s=rescan_s)
     reading = Reading(installation)
     app = Flask("query", static_folder=None)
+    # A page in a browser must not reach us under a name of its own that points to loopback.
+    app.config["TRUSTED_HOSTS"] = ["127.0.0.1", "localhost", settings.host]
     app.url_map.merge_slashes = False  # a key with two of them is another document's
     app.url_map.converters["key"] = KeyConverter
     app.register_blueprint(event_routes(installation))

@@ -102,12 +102,14 @@ def _status(
     live, built = generations.get(Phase.LIVE), generations.get(Phase.BUILDING)
     problem = store.mark(PROBLEM) or ""
     if live is None:
-        return _idle(found, _standing(problem) if problem else Condition.NOT_STARTED, problem)
+        return _idle(
+            found, _standing(found, problem) if problem else Condition.NOT_STARTED, problem
+        )
     # The log is read after the store: what comes in between counts as lag, never as less than none.
     lag, oldest_s = _lag(log, store.watermarks(live.number), live, now) if log else (0, None)
     building = _building(built, log) if built and log else None
     counts = store.counts(live.number)
-    state, reason = _condition(store, problem, building, oldest_s)
+    state, reason = _condition(found, store, problem, building, oldest_s)
     return ConsumerStatus(
         name=found.name,
         place=found.place,
@@ -128,10 +130,14 @@ def _status(
 
 
 def _condition(
-    store: StoreReader, problem: str, building: Building | None, oldest_s: float | None
+    found: Found,
+    store: StoreReader,
+    problem: str,
+    building: Building | None,
+    oldest_s: float | None,
 ) -> tuple[Condition, str]:
     if problem:
-        return _standing(problem), problem
+        return _standing(found, problem), problem
     if store.mark(PAUSED):
         return Condition.PAUSED, ""
     if not _runs(store.mark(RUNNING)):
@@ -142,8 +148,9 @@ def _condition(
     return (Condition.CATCHING_UP if behind else Condition.LIVE), ""
 
 
-def _standing(problem: str) -> Condition:
-    return Condition.UNFIT if problem.startswith("Unfit:") else Condition.STOPPED
+def _standing(found: Found, problem: str) -> Condition:
+    # Why code cannot be loaded is told in words that begin with where it is.
+    return Condition.UNFIT if problem.startswith(found.place) else Condition.STOPPED
 
 
 def _runs(pid: str | None) -> bool:

@@ -15,7 +15,7 @@ from consumers.runtime.guard import Guard
 from consumers.runtime.parts import Parts
 from consumers.runtime.registry import Loaded
 from consumers.runtime.runner import Runner
-from consumers.runtime.store import Generation
+from consumers.runtime.store import Commit, Generation
 from consumers.runtime.store.sqlite import SqliteStore
 from consumers.runtime.store.sqlite_reader import SqliteStoreReader
 from consumers.runtime.worker import Limits, Worker
@@ -144,14 +144,30 @@ class UntilPatience(Patience):
         super().wait()
 
 
+class TouchyStore(SqliteStore):
+    """A store in which `before` and `after` see each commit, and may raise."""
+
+    def __init__(self, path: Path, *, vfs: str | None) -> None:
+        super().__init__(path, vfs=vfs)
+        self.before: Callable[[Commit], object] = lambda commit: None
+        self.after: Callable[[Commit], object] = lambda commit: None
+
+    def commit(self, generation: int, commit: Commit) -> None:
+        self.before(commit)
+        super().commit(generation, commit)
+        self.after(commit)
+
+
 class World:
     """One consumer and its files; its code, its ladder and its store can be replaced."""
 
-    def __init__(self, folder: Path, consumer: Any, *, batch: int = 500) -> None:
+    def __init__(
+        self, folder: Path, consumer: Any, *, batch: int = 500, vfs: str | None = None
+    ) -> None:
         self.folder, self.consumer, self.batch = folder, consumer, batch
-        self.log = SqliteEventLog(folder / "log.db")
+        self.log = SqliteEventLog(folder / "log.db", vfs=vfs)
+        self.store = TouchyStore(folder / "store.db", vfs=vfs)
         self.control = Control(folder / "control.db")
-        self.store = SqliteStore(folder / "store.db")
         self.ladder = Ladder((0.0, 0.0))
         self.guard: Guard = StillGuard()
 
@@ -176,14 +192,20 @@ class World:
             reads={},
         )
 
+    def fresh(self) -> None:
+        """Let readers see an empty generation."""
+        before, loaded = self.store.live(), self.loaded()
+        made = self.store.begin(
+            version=loaded.version, code=loaded.code, bindings=loaded.bindings, indexes={}
+        )
+        if before:
+            self.store.swap(made.number, expected=before.number)
+
     def worker(self, generation: Generation | None = None) -> Worker:
         """A worker, by default of the live generation, which is begun where there is none."""
-        loaded, into = self.loaded(), generation or self.store.live()
-        if into is None:
-            into = self.store.begin(
-                version=loaded.version, code=loaded.code, bindings=loaded.bindings, indexes={}
-            )
-        limits = Limits(ladder=self.ladder)
+        if self.store.live() is None:
+            self.fresh()
+        into, limits = generation or self.live, Limits(ladder=self.ladder)
         return Worker(self.consumer, self.store, into.number, guard=self.guard, limits=limits)
 
     def runner(self, patience: Patience) -> Runner:
@@ -216,6 +238,10 @@ class World:
         live = self.store.live()
         assert live is not None
         return live
+
+    def documents(self, generation: Generation | None = None) -> dict[str, Any]:
+        """All documents of a generation, by default the live one."""
+        return documents(self.store, generation)
 
     def fates(self) -> dict[str, Fate]:
         """The fate of every event that has one, by workout id."""

@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consumers.achievements import Achievements
-from consumers.badges import active_days, reached, streaks
+from consumers.achievements import Achievements, reached
 from consumers.testing import check, folded, read
 from events.envelope import Event
 from events.workouts import Sport, WorkoutCompleted
@@ -239,7 +238,7 @@ def test_documents_that_hold_their_periods_in_the_order_of_arrival_give_the_same
         touched = {key: documents.setdefault(key, {}) for key in consumer.keys(arrived)}
         consumer.fold(arrived, touched)
     years = {year: documents[f"ada/{year}"] for year in ("2026", "2025")}
-    badges = reached(documents["ada"], years, streaks(active_days(documents["ada"]["days"])))
+    badges = reached(documents["ada"], years)
     assert badges["total-running-100km"] == ("2026-02-01", None)
     assert badges["streak-3-days"] == ("2026-01-02", None)
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consumers.leaderboard import Leaderboard
+from consumers.leaderboard import SPORTS, Leaderboard
 from consumers.testing import check, folded, read
 from events.envelope import Event
 from events.workouts import Athlete, Sport, Visibility, WorkoutCompleted
@@ -228,6 +228,10 @@ def test_a_workout_counts_in_the_week_month_and_year_of_its_local_start(
         assert _users(documents, f"count/{window}?sport=running") == [(1, "ada")]
 
 
+def test_every_sport_has_its_boards() -> None:
+    assert set(SPORTS) == {"all", *Sport}
+
+
 def test_a_board_that_nobody_is_on_is_empty() -> None:
     assert _read([event()], "distance/2026-W01?sport=golf") == {
         "metric": "distance",
@@ -265,10 +269,10 @@ def test_a_window_that_the_calendar_does_not_have_is_refused(window: str) -> Non
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("speed/all", "metric is 'speed'; it must be one of distance, moving-time, energy, count."),
+        ("speed/all", "metric is 'speed'; it must be one of distance, moving-time, energy, count"),
         ("count/all?sport=runing", "sport is 'runing'; it must be one of all, running, cycling,"),
         ("count/all?sport=", "sport is ''; it must be one of all, running"),
-        ("count/all?limit=0", "limit is '0'; it must be a whole number from 1 to 200."),
+        ("count/all?limit=0", "limit is '0'; it must be a whole number from 1 to 200"),
         ("count/all?limit=201", "limit is '201'; it must be"),
         ("count/all?limit=-1", "limit is '-1'; it must be"),
         ("count/all?limit=1.0", "limit is '1.0'; it must be"),

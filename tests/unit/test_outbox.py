@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from _thread import allocate_lock
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -18,8 +19,6 @@ from hypothesis import strategies as st
 
 from events.envelope import Sealed, seal
 from events.errors import Held, Outage
-from events.log.sqlite import SqliteEventLog
-from events.sources import Stuck
 from events.workouts import WorkoutCompleted
 from producer import outbox_room
 from producer.outbox import Accepted, Conflicting, Outbox
@@ -249,7 +248,7 @@ def test_requests_that_wait_are_committed_with_one_sync(slow: tuple[Outbox, Held
 
 
 def test_one_request_that_fails_does_not_fail_its_neighbours(
-    slow: tuple[Outbox, HeldUp], monkeypatch: pytest.MonkeyPatch
+    slow: tuple[Outbox, HeldUp],
 ) -> None:
     outbox, disk = slow
     with ThreadPoolExecutor(4) as people:
@@ -258,6 +257,33 @@ def test_one_request_that_fails_does_not_fail_its_neighbours(
         for answer in (answers[0], answers[1], answers[3]):
             assert answer.result(30)[0].duplicate is False
     assert outbox.accept([sealed(3)]) == [Accepted(sealed(3).id, duplicate=False)]
+
+
+class GivesUpTooLate:
+    """A lock whose waiter runs out of patience in the moment in which it is let go."""
+
+    def __init__(self) -> None:
+        self._lock = allocate_lock()
+        self.release = self._lock.release
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:  # noqa: FBT001, FBT002
+        taken = self._lock.acquire(blocking, timeout)
+        if taken and timeout > 0:
+            self._lock.release()
+            return False
+        return taken
+
+
+def test_one_that_is_to_lead_in_the_moment_in_which_it_gives_up_leads_all_the_same(
+    slow: tuple[Outbox, HeldUp], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("producer.outbox.allocate_lock", GivesUpTooLate)
+    with ThreadPoolExecutor(2) as people:
+        first, second = started(slow, people, [[sealed(0)], [sealed(1)]])
+        slow[1].go_on.set()
+        assert first.result(30) == [Accepted(sealed(0).id, duplicate=False)]
+        assert second.result(30) == [Accepted(sealed(1).id, duplicate=False)]
+    assert slow[0].accept([sealed(2)]) == [Accepted(sealed(2).id, duplicate=False)]
 
 
 def broken() -> Sealed:
@@ -503,21 +529,20 @@ def test_whatever_hinders_pruning_accepting_goes_on(
 
 
 @pytest.mark.usefixtures("fast_pruning")
-def test_a_stuck_row_outlives_the_seven_days_and_a_low_disk(
-    opened: Make, file: Path, tmp_path: Path, clock: Clock, disk_space: SimpleNamespace
+def test_what_was_forgotten_does_not_wait_even_when_nobody_knows_how_far_the_relay_is(
+    opened: Make, file: Path, clock: Clock
 ) -> None:
-    log = SqliteEventLog(tmp_path / "log.db")
-    outbox = opened(passed=lambda source: 3, bounds=Bounds(free_bytes=256 * MIB))
-    outbox.accept([sealed(1), sealed(2), sealed(3)])
-    log.set_aside(Stuck(outbox.source_id, 1, sealed(1).id, "the log does not take it"))
-    disk_space.free = 300 * MIB
-    outbox.accept([sealed(3)])
-    disk_space.free, clock.now_s = 1 << 40, clock.now_s + 8 * DAY_S
-    outbox.accept([sealed(3)])
-    remembered = OutboxReader(file).remembered(sealed(1).id)
-    log.close()
-    assert remembered is not None
-    assert remembered.body == sealed(1).body
+    passed = 50
+    bounds = Bounds(waiting_bytes=10 * len(sealed(0).body), free_bytes=0)
+    outbox = opened(passed=lambda source: passed, bounds=bounds)
+    for number in range(50):
+        outbox.accept([sealed(number)])
+    clock.now_s += 8 * DAY_S
+    outbox.accept([sealed(49)])
+    assert kept(file) == [sealed(49).id]
+    passed = 0  # the log is not there: whatever the outbox still has may wait for it
+    for number in range(50, 58):
+        assert outbox.accept([sealed(number)]) == [Accepted(sealed(number).id, duplicate=False)]
 
 
 def test_what_is_unknown_is_not_remembered(outbox: Outbox, file: Path) -> None:

@@ -225,7 +225,18 @@ def test_a_method_that_an_address_does_not_take_is_a_405_that_says_which_it_take
         assert "GET" in refused.headers["Allow"]
 
 
-@pytest.mark.parametrize("path", ["/nothing", "/v1", "/v1/", "/v1/nothing", "/v1/consumers/"])
+def test_a_name_that_is_not_ours_is_refused_though_it_leads_here(world: World) -> None:
+    client = world.client()
+    for host in ("localhost", "localhost:8001", "127.0.0.1:8001"):
+        assert client.get("/healthz", headers={"Host": host}).status_code == 200
+    refused = client.get("/v1/users/ada/workouts", headers={"Host": "evil.example:8001"})
+    assert refused.status_code == 400
+    assert refused.content_type == "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    "path", ["/nothing", "/v1", "/v1/", "/v1/nothing", "/v1/consumers/", "/problems//busy"]
+)
 def test_an_address_that_is_nobodys_is_a_404(world: World, path: str) -> None:
     missing = world.client().get(path)
     assert missing.status_code == 404

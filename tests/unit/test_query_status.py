@@ -141,8 +141,8 @@ def test_a_generation_that_is_built_shows_its_progress(world: World) -> None:
 @pytest.mark.parametrize(
     ("problem", "state"),
     [
-        ("Unfit: miles.py: fold() is missing.", Condition.UNFIT),
-        ("LogRestored: the log ends at 5, and 9 was read.", Condition.STOPPED),
+        ("{place}: fold() is missing.", Condition.UNFIT),
+        ("The log ends at 5, and 9 was read.", Condition.STOPPED),
     ],
 )
 def test_a_problem_is_told_before_the_first_generation_and_after(
@@ -150,6 +150,7 @@ def test_a_problem_is_told_before_the_first_generation_and_after(
 ) -> None:
     world.plug_in()
     running(world)
+    problem = problem.format(place=status_of(world).place)
     world.store().set_mark("problem", problem)
     assert (status_of(world).state, status_of(world).reason) == (state, problem)
     world.begin()

@@ -96,6 +96,16 @@ def test_when_the_time_is_over_the_answer_comes_as_it_is(
     assert found.headers["Paceline-Fate"] == "pending"
 
 
+def test_who_has_waited_makes_room_for_the_next(
+    world: World, at_poll: Callable[..., list[str]]
+) -> None:
+    polls, client = at_poll(0, lambda: None), world.client()
+    for _ in range(7):
+        polls.clear()
+        client.get(f"/v1/users/ada/miles?after={EVENT_ID}&wait=0.02")
+        assert len(polls) > 1
+
+
 def test_without_wait_the_fate_is_told_at_once(
     world: World, at_poll: Callable[..., list[str]]
 ) -> None:

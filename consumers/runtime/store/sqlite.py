@@ -28,6 +28,7 @@ CREATE TABLE IF NOT EXISTS watermarks (
 """
 _encode = msgspec.json.Encoder().encode
 _LARGEST = 1 << 20
+_KEYS_AT_ONCE = 10_000  # a statement has 32,766 places
 
 
 class TooLarge(Refused):
@@ -113,29 +114,36 @@ class SqliteStore(SqliteStoreReader):
 
     def load(self, generation: int, keys: Sequence[str]) -> dict[str, Stored]:
         """Return the documents that exist, with their revisions."""
-        sql = (
-            f"SELECT key, revision, body FROM documents_{generation:d}"
-            f" WHERE key IN ({places(len(keys))})"
-        )
+        sql = f"SELECT key, revision, body FROM documents_{generation:d} WHERE key IN "
+        found: dict[str, Stored] = {}
         with named_errors(self._what):
-            return {
-                key: Stored(revision, body.encode())
-                for key, revision, body in self._db.execute(sql, keys)
-            }
+            for start in range(0, len(keys), _KEYS_AT_ONCE):
+                some = keys[start : start + _KEYS_AT_ONCE]
+                rows = self._db.execute(f"{sql} ({places(len(some))})", some)
+                found |= {key: Stored(revision, body.encode()) for key, revision, body in rows}
+        return found
 
     def commit(self, generation: int, commit: Commit) -> None:
         """Write everything or nothing, synced."""
         for key, _, body in commit.documents:
             if len(body) > _LARGEST:
                 raise TooLarge(key, len(body))
-        with writing(self._db, self._what):
-            self._learn(commit)
-            self._count(generation, commit)
-            self._write_documents(generation, commit.documents)
-            self._write_applied(generation, commit.applied)
-            for change in commit.changes:
-                self._write_change(generation, change)
-            self._move_watermarks(generation, commit.through)
+        try:
+            with writing(self._db, self._what):
+                self._learn(commit)
+                self._write(generation, commit)
+        except BaseException:
+            # A relay that this transaction had numbered has lost its number with it.
+            self._small, self._relays = {}, {}
+            raise
+
+    def _write(self, generation: int, commit: Commit) -> None:
+        self._count(generation, commit)
+        self._write_documents(generation, commit.documents)
+        self._write_applied(generation, commit.applied)
+        for change in commit.changes:
+            self._write_change(generation, change)
+        self._move_watermarks(generation, commit.through)
 
     def _learn(self, commit: Commit) -> None:
         relays = {position.relay for position in commit.applied} | set(commit.through)

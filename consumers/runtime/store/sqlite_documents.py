@@ -81,7 +81,8 @@ class SqliteDocuments:
         if after is not None:
             past, at = _beyond(of[len(equals) :], _read_cursor(after, len(of) - len(equals)))
             where, values = f"{where} AND {past}", [*values, *at]
-        order = ", ".join(f"{_column(part)}{_direction(part)}" for part in of)
+        # Not by what is equal anyway: SQLite would sort the whole list for one page.
+        order = ", ".join(f"{_column(part)}{_direction(part)}" for part in of[len(equals) :])
         sql = f"SELECT key, body FROM {self._table} WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?"
         with named_errors(self._what):
             rows = fetch(self._db, sql, (*values, limit + 1, skip))
