@@ -76,9 +76,10 @@ def _sortable(value: str | int, sign: int) -> tuple[int, list[int]]:
 def _opened(cursor: str, index: str, equals: Sequence[Any]) -> tuple[list[Any], str]:
     try:
         of, values, key = json.loads(urlsafe_b64decode(cursor))
+        same_list = of == index and values[: len(equals)] == [*equals]
     except (TypeError, ValueError):
-        of, values, key = None, [], ""
-    if of != index or values[: len(equals)] != [*equals]:
+        values, key, same_list = [], "", False
+    if not same_list:
         raise ValueError(f"cursor {cursor[:80]!r} is not of this list; take the last page's `next`")
     return values, key
 

@@ -110,11 +110,12 @@ class Control:
             return bool(self._db.changes())
 
     def finish(self, request_id: int, *, answer: dict[str, Any], failed: bool = False) -> None:
-        """Write how it ended, unless it was cancelled before."""
+        """Write how it ended, unless it was cancelled before; what ended well is all done."""
         state = RequestState.FAILED if failed else RequestState.DONE
+        done = "done" if failed else "total"
         with writing(self._db, self._what):
             self._db.execute(
-                "UPDATE requests SET state = ?, answer = ?, ended_at = ?"
+                f"UPDATE requests SET state = ?, answer = ?, ended_at = ?, done = {done}"
                 " WHERE id = ? AND state IN ('waiting', 'running')",
                 (state, json.dumps(answer), time.time(), request_id),
             )

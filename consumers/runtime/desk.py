@@ -27,20 +27,27 @@ class Desk:
             return False
         self._look_at = time.monotonic() + _LOOK_EVERY_S
         requests = self._control.open(self._consumer)
-        self._running = {one.id: self._running.get(one.id) or start(one) for one in requests}
-        for request_id, steps in list(self._running.items()):
-            self._step(request_id, steps)
+        self._running = {
+            one.id: self._running[one.id] for one in requests if one.id in self._running
+        }
+        for request in requests:
+            self._step(request, start)
         return bool(self._running)
 
-    def _step(self, request_id: int, steps: Iterator[None]) -> None:
+    def begin_again(self) -> None:
+        """Have every request begin again from what it remembers: its generation is not live now."""
+        self._running.clear()
+
+    def _step(self, request: Request, start: Start) -> None:
         try:
+            steps = self._running.pop(request.id, None) or start(request)
             next(steps)
         except StopIteration:
-            del self._running[request_id]
+            return
         except Outage:
             # Begun again from what it remembers, when the store or the log is back.
-            del self._running[request_id]
             raise
         except PacelineError as error:
-            del self._running[request_id]
-            self._control.finish(request_id, answer={"error": str(error)}, failed=True)
+            self._control.finish(request.id, answer={"error": str(error)}, failed=True)
+        else:
+            self._running[request.id] = steps

@@ -15,6 +15,10 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 OUT_OF_MEMORY = 70
 
 
+class Swollen(Exception):
+    """The process has grown past half of its bound while it folds suspects one by one."""
+
+
 class Guard:
     """Deadlines, a bound on memory, and the file that the next start reads."""
 

@@ -1,16 +1,17 @@
 """Operations: what a consumer's worker does because somebody asked, one step at a time."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from consumers.runtime.control import Control, Request
+from consumers.runtime.control import Control, Request, RequestState
 from consumers.runtime.fates import Fate, State
 from consumers.runtime.store import Change, Commit, Generation, Store
 from consumers.runtime.worker import Worker
-from events.bus import Delivery
+from events.bus import Batch, Delivery
+from events.envelope import id_bytes
 from events.errors import PacelineError
 from events.log import Logged, LogReader, Position, Selection
 
@@ -23,10 +24,22 @@ def selection_of(arguments: dict[str, Any], bindings: tuple[str, ...]) -> Select
         bindings=bindings,
         user_id=arguments.get("user"),
         kind=arguments.get("type"),
-        ids=arguments.get("ids"),
+        ids=_ids(arguments),
         accepted_from=_moment(arguments.get("from")),
         accepted_to=_moment(arguments.get("to")),
     )
+
+
+def _ids(arguments: dict[str, Any]) -> list[str] | None:
+    ids: list[str] | None = arguments.get("ids")
+    for event_id in ids or ():
+        try:
+            id_bytes(event_id)
+        except ValueError as error:
+            raise PacelineError(
+                f"{event_id!r:.80} is no event's id; see `paceline events list`."
+            ) from error
+    return ids
 
 
 def _moment(text: str | None) -> datetime | None:
@@ -45,12 +58,17 @@ def replay(
     selection = selection_of(request.arguments, live.bindings)
     total = log.count(selection)
     memory = {"after": 0, "done": 0, "applied": 0, "already": 0, "others": 0} | request.memory
+    # Whoever carried this on before may have ended over what it had in its hands.
+    suspect = request.state is RequestState.RUNNING
+    control.report(request.id, done=memory["done"], total=total, memory=memory)
     while rows := log.scan(replace(selection, after=memory["after"]), limit=_AT_ONCE):
-        before = store.fates(live.number, [row.position for row in rows])
-        already = sum(fate.state is State.APPLIED for fate in before.values())
-        memory["applied"] += worker.apply([delivered(row) for row in rows])
+        already = _applied(store, live, rows)
+        worker.take(Batch([delivered(row, suspect=suspect) for row in rows]))
+        suspect = False
+        applied = _applied(store, live, rows) - already
+        memory["applied"] += applied
         memory["already"] += already
-        memory["others"] += len(before) - already
+        memory["others"] += len(rows) - applied - already
         memory["done"] += len(rows)
         memory["after"] = rows[-1].position.number
         if not control.report(request.id, done=memory["done"], total=total, memory=memory):
@@ -61,9 +79,14 @@ def replay(
     )
 
 
-def delivered(row: Logged) -> Delivery:
+def _applied(store: Store, live: Generation, rows: Sequence[Logged]) -> int:
+    fates = store.fates(live.number, [row.position for row in rows])
+    return sum(fate.state is State.APPLIED for fate in fates.values())
+
+
+def delivered(row: Logged, *, suspect: bool = False) -> Delivery:
     """Return a row of the log as a delivery."""
-    return Delivery(row.position, row.routing_key, row.body)
+    return Delivery(row.position, row.routing_key, row.body, suspect)
 
 
 def redrive(
@@ -122,7 +145,7 @@ def dead_letters(
     log: LogReader, dead: list[tuple[Position, Fate]], arguments: dict[str, Any]
 ) -> list[tuple[Position, Fate]]:
     """Return those of the dead that ids or a reason name; without either, all."""
-    ids, reason = arguments.get("ids"), arguments.get("reason")
+    ids, reason = _ids(arguments), arguments.get("reason")
     if ids is not None:
         rows = [row for row in map(log.get, ids) if row is not None]
         wanted = {row.position for row in rows}

@@ -9,6 +9,7 @@ import structlog
 from consumers.runtime.control import Request
 from consumers.runtime.desk import Desk
 from consumers.runtime.fates import State
+from consumers.runtime.guard import Swollen
 from consumers.runtime.operations import delivered, operation
 from consumers.runtime.parts import Parts
 from consumers.runtime.rebuild import Rebuild
@@ -100,10 +101,19 @@ class Runner:
     def _resume_building(self) -> None:
         loaded = self._parts.loaded
         building = [one for one in self._store.generations() if one.phase is Phase.BUILDING]
-        if building and (building[0].version, building[0].code) == (loaded.version, loaded.code):
+        same = building and (building[0].version, building[0].code) == (loaded.version, loaded.code)
+        if same and self._wants_building():
             self._build(building[0])
         elif self._generation.version != loaded.version:
             self._build(self._new_generation())
+        elif building:
+            self._store.abandon(building[0].number)
+
+    def _wants_building(self) -> bool:
+        """Say whether the code needs a new generation, or somebody asks for one, uncancelled."""
+        return self._generation.version != self._parts.loaded.version or any(
+            request.verb == "rebuild" for request in self._parts.control.open(self._name)
+        )
 
     def _build(self, generation: Generation) -> None:
         worker = self._worker(generation)
@@ -120,11 +130,14 @@ class Runner:
         """Turn until stopped; a clean end says so, so that the next start suspects nobody."""
         self._parts.guard.watch()
         patience = self._parts.patience
-        while not patience.stopped and not self._parts.guard.swollen():
-            if self._turn():
-                patience.reset()
-            else:
-                patience.wait()
+        try:
+            while not patience.stopped and not self._parts.guard.swollen():
+                if self._turn():
+                    patience.reset()
+                else:
+                    patience.wait()
+        except Swollen:
+            return  # Those that were suspect and had no turn yet are so for the next process.
         self._store.set_mark("running", None)
 
     def _turn(self) -> bool:
@@ -185,11 +198,17 @@ class Runner:
             )
             if row:
                 self._live_worker.apply_alone(delivered(row[0]), fate)
+            if self._parts.guard.swollen():
+                break
         return bool(due)
 
     def _build_on(self) -> bool:
         if self._rebuild is None:
             return False
+        if not self._wants_building():
+            self._store.abandon(self._rebuild.generation.number)
+            self._rebuild = None
+            return True
         if self._rebuild.step():
             return True
         self._rebuild.swap(self._generation)
@@ -197,6 +216,7 @@ class Runner:
         self._store.set_mark("problem", None)
         self._subscription.close()
         self._go_live()
+        self._desk.begin_again()
         return True
 
     def _start(self, request: Request) -> Iterator[None]:
@@ -226,9 +246,7 @@ class Runner:
                 total = max(total, remaining)
                 memory = {"generation": self._rebuild.generation.number}
                 done = total - remaining
-                if not control.report(request.id, done=done, total=total, memory=memory):
-                    self._rebuild = None
-                    return
+                control.report(request.id, done=done, total=total, memory=memory)
             yield
         live = self._generation
         control.finish(request.id, answer={"generation": live.number, "applied": live.applied})

@@ -12,17 +12,16 @@ _LONGEST_TRACE = 8_000
 
 def explain_strike(store: Store, words: str) -> None:
     """Move the last words of the process that ended into the strike of what it was folding."""
-    for generation in store.generations():
-        struck = [
-            (fate.last_ms or 0, position, fate)
-            for position, fate in store.open_fates(generation.number, State.RETRYING)
-            if fate.strikes
-        ]
-        if struck:
-            _, position, fate = max(struck, key=lambda one: one[0])
-            told = replace(fate, reason=cause(words), trace=words[-_LONGEST_TRACE:])
-            change = Change(position, fate, told)
-            store.commit(generation.number, Commit(changes=[change]))
+    struck = [
+        (fate.last_ms or 0, generation.number, position, fate)
+        for generation in store.generations()
+        for position, fate in store.open_fates(generation.number, State.RETRYING)
+        if fate.strikes
+    ]
+    if struck:
+        _, generation, position, fate = max(struck, key=lambda one: one[0])
+        told = replace(fate, reason=cause(words), trace=words[-_LONGEST_TRACE:])
+        store.commit(generation, Commit(changes=[Change(position, fate, told)]))
 
 
 def wake_waiting(store: Store, generation: int) -> None:

@@ -9,7 +9,7 @@ import structlog
 from consumers import Projection
 from consumers.runtime.fates import APPLIED, Fate, Ladder, State, struck
 from consumers.runtime.folding import Folded, fold_batch
-from consumers.runtime.guard import Guard
+from consumers.runtime.guard import Guard, Swollen
 from consumers.runtime.rate import Rate
 from consumers.runtime.store import Change, Commit, Store, Written
 from events.bus import Batch, Delivery
@@ -45,11 +45,18 @@ class Worker:
         self._guard, self._limits = guard, limits
         self._rate = Rate()
 
-    def take(self, batch: Batch) -> int:
-        """Give a batch its fates: what may have ended the process before goes alone and first."""
+    def take(self, batch: Batch) -> None:
+        """Give a batch its fates: what may have ended the process before goes alone and first.
+
+        Raises Swollen between two suspects, so that the next one is not struck for a leak of those
+        before it.
+        """
         suspects = [delivery for delivery in batch.deliveries if delivery.redelivered]
-        applied = sum(self.apply_alone(suspect, None) for suspect in self._without_row(suspects))
-        return applied + self.apply(batch.deliveries, through=batch.through)
+        for suspect in self._without_row(suspects):
+            self.apply_alone(suspect, None)
+            if self._guard.swollen():
+                raise Swollen
+        self.apply(batch.deliveries, through=batch.through)
 
     def apply(self, deliveries: Sequence[Delivery], *, through: Watermarks | None = None) -> int:
         """Give every delivery a fate and return how many were applied now.

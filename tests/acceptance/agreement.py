@@ -6,7 +6,8 @@ from datetime import date
 from typing import Any
 
 from tests.acceptance.crowd import DAYS, FIRST_DAY
-from tests.acceptance.oracle import DAY, Oracle
+from tests.acceptance.done import DAY
+from tests.acceptance.oracle import Oracle
 from tests.acceptance.platform import Platform
 
 FIRST, LAST = FIRST_DAY.date(), FIRST_DAY.date() + DAYS * DAY

@@ -104,5 +104,3 @@ def posted(workout: Workout, *, shuffled: Random | None = None) -> bytes:
 def posted_together(workouts: Sequence[Workout]) -> bytes:
     """The body of a batch."""
     return json.dumps({"items": list(workouts)}).encode()
-
-

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from random import Random
 from threading import Lock, Semaphore
 from time import monotonic, sleep
+from typing import Any
 
 import urllib3
 
@@ -54,12 +55,12 @@ class Door:
             self.conflicts += 1
 
     def accepted(self, body: bytes) -> tuple[str, bool, bool]:
-        """The event's id, whether it was a duplicate, and whether the first attempt was answered."""
+        """The event's id, whether it was a duplicate, whether the first attempt was answered."""
         status, answer, at_once = self._answered(body)
         assert status == 202, answer
         return answer["event_id"], answer["duplicate"], at_once
 
-    def _answered(self, body: bytes) -> tuple[int, dict[str, object], bool]:
+    def _answered(self, body: bytes) -> tuple[int, Any, bool]:
         at_once, deadline = True, monotonic() + TRIED_FOR_S
         while monotonic() < deadline:
             try:

@@ -4,54 +4,19 @@ It shares no line with the consumers: no documents and no folds, only lists of w
 All workouts lie so far back that their months have closed, and no streak still runs.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
 from itertools import groupby
-from math import floor
 from typing import Any
 
 from tests.acceptance.crowd import Workout
-from tests.acceptance.oracle_energy import exact, spent
+from tests.acceptance.done import DAY, Done, best_of, by_sport, row_until
+from tests.acceptance.oracle_badges import badges, bests
 
-DAY = timedelta(days=1)
 GRACE = timedelta(days=7)
-SINGLES = {"5km": 5, "10km": 10, "21.0975km": 21.0975, "42.195km": 42.195, "100km": 100}
-SINGLE_SPORTS = {"running": "run", "cycling": "ride"}
-TOTALS_KM = (100, 500, 1_000, 5_000)
-STREAKS = (3, 7, 30, 100, 365)
 METRICS = {"distance": "distance_m", "moving-time": "moving_time_s", "energy": "energy_kcal"}
 FASTEST_FROM_M = {"running": 1_000, "cycling": 5_000}  # a shorter one is a sprint
-
-
-class Done:
-    """One workout with its figures; amounts are exact, in the units that people post."""
-
-    def __init__(self, workout: Workout) -> None:
-        def number(name: str) -> Fraction:
-            return exact(workout.get(name)) or Fraction(0)
-
-        self.posted = workout
-        self.id, self.user, self.sport = (workout[n] for n in ("workout_id", "user_id", "sport"))
-        self.duration, self.distance = number("duration_s"), number("distance_m")
-        self.elapsed = number("elapsed_s") or self.duration
-        self.ascent = number("ascent_m")
-        self.day = date.fromisoformat(workout["started_at"][:10])
-        self.month = workout["started_at"][:7]
-        self.week = "{}-W{:02}".format(*self.day.isocalendar())
-        start = datetime.fromisoformat(workout["started_at"])
-        self.end = (start + timedelta(milliseconds=int(self.elapsed * 1000))).astimezone(UTC)
-        formula = spent(workout)
-        self.method, self.weight_assumed = formula.method, formula.weight_assumed
-        self.formula = Fraction(formula.cal, 1000)
-        device = exact(workout.get("energy_kcal"))
-        self.by_device = device is not None
-        self.energy = self.formula if device is None else device
-
-
-def _best(many: Sequence[Done], mark: Callable[[Done], Any]) -> Done:
-    """The one with the lowest mark; of equals, the one that ended first."""
-    return min(many, key=lambda one: (mark(one), one.end, one.id))
 
 
 class Oracle:
@@ -101,22 +66,21 @@ class Oracle:
         """A person's badges, bests, totals and streak."""
         done = self._of[user]
         days = {one.day for one in done}
-        runs = [day for day in days if day - DAY not in days]
-        badges = [
+        reached = [
             {"badge": badge, "reached_on": f"{day}", "workout_id": workout_id}
-            for badge, day, workout_id in [*_single_badges(done), *_totals(done), *_streaks(days)]
+            for badge, day, workout_id in badges(done)
         ]
         return {
             "user_id": user,
-            "badges": sorted(badges, key=lambda one: (one["reached_on"], one["badge"])),
-            "personal_bests": {sport: _bests(of) for sport, of in _by_sport(done)},
+            "badges": sorted(reached, key=lambda one: (one["reached_on"], one["badge"])),
+            "personal_bests": {sport: bests(of) for sport, of in by_sport(done)},
             "totals": {
                 sport: {"distance_m": float(sum(one.distance for one in of))}
-                for sport, of in _by_sport(done)
+                for sport, of in by_sport(done)
                 if any(one.distance for one in of)
             },
             "streak": {
-                "longest_days": max(_length_from(day, days) for day in runs),
+                "longest_days": max(row_until(day, days) for day in days),
                 "current_days": 0,
             },
         }
@@ -140,12 +104,12 @@ class Oracle:
             "revision": len(done),  # everything of a month that has closed comes late
             "totals": _floats(totals),
             "change": {"from": before, **_floats({n: totals[n] - then[n] for n in totals})},
-            "streak_days": _length_until(after - DAY, all_days),
+            "streak_days": row_until(after - DAY, all_days),
             "active_days": [f"{day}" for day in sorted({one.day for one in done})],
-            "sports": {s: {**_floats(_sums(of)), **_records(s, of)} for s, of in _by_sport(done)},
+            "sports": {s: {**_floats(_sums(of)), **_records(s, of)} for s, of in by_sport(done)},
             "weeks": [{"week": week, **_floats(_sums(list(of)))} for week, of in weeks],
             "farthest": _farthest(done),
-            "longest": _record(_best(done, lambda one: -one.duration), sport=True),
+            "longest": _record(best_of(done, lambda one: -one.duration), sport=True),
         }
 
     def board(self, metric: str, window: str, sport: str) -> list[dict[str, Any]]:
@@ -201,68 +165,6 @@ def _floats(amounts: dict[str, Any]) -> dict[str, float]:
     return {name: float(amount) for name, amount in amounts.items()}
 
 
-def _by_sport(done: Sequence[Done]) -> list[tuple[str, list[Done]]]:
-    sports = {one.sport for one in done}
-    return [(sport, [one for one in done if one.sport == sport]) for sport in sports]
-
-
-def _single_badges(done: Sequence[Done]) -> Iterator[tuple[str, date, str | None]]:
-    earliest = _best(done, lambda one: 0)
-    yield "first-workout", earliest.day, earliest.id
-    for sport, name in SINGLE_SPORTS.items():
-        for label, km in SINGLES.items():
-            enough = [o for o in done if o.sport == sport and o.distance >= Fraction(str(km)) * 1000]
-            if enough:
-                earliest = _best(enough, lambda one: 0)
-                yield f"{name}-{label}", earliest.day, earliest.id
-
-
-def _totals(done: Sequence[Done]) -> Iterator[tuple[str, date, str | None]]:
-    for sport, of in _by_sport(done):
-        for km in TOTALS_KM:
-            for day in sorted({one.day for one in of}):
-                if sum(one.distance for one in of if one.day <= day) >= km * 1000:
-                    yield f"total-{sport}-{km}km", day, None
-                    break
-
-
-def _streaks(days: set[date]) -> Iterator[tuple[str, date, str | None]]:
-    for length in STREAKS:
-        ends = [day for day in days if _length_until(day, days) >= length]
-        if ends:
-            yield f"streak-{length}-days", min(ends), None
-
-
-def _length_from(day: date, days: set[date]) -> int:
-    return 1 + _length_from(day + DAY, days) if day in days else 0
-
-
-def _length_until(day: date, days: set[date]) -> int:
-    return 1 + _length_until(day - DAY, days) if day in days else 0
-
-
-def _bests(done: Sequence[Done]) -> dict[str, Any]:
-    bests = {"longest_duration": _shown(done, lambda one: -one.duration, "duration_s")}
-    far = [one for one in done if one.distance]
-    if far:
-        bests["longest_distance"] = _shown(far, lambda one: -one.distance, "distance_m")
-    for km in (5, 10):
-        enough = [one for one in far if one.sport == "running" and one.distance >= km * 1000]
-        if enough:
-            # In whole ms: who is not faster by one of them has not beaten the record.
-            bests[f"fastest_{km}km"] = _shown(
-                enough,
-                lambda one: Fraction(floor(one.duration * 1_000_000 / one.distance), 1000),
-                "pace_s_per_km",
-            )
-    return bests
-
-
-def _shown(done: Sequence[Done], mark: Callable[[Done], Fraction], name: str) -> dict[str, Any]:
-    best = _best(done, mark)
-    return {name: float(abs(mark(best))), "reached_on": f"{best.day}", "workout_id": best.id}
-
-
 def _sums(done: Sequence[Done], *, days: bool = False) -> dict[str, Any]:
     sums: dict[str, Any] = {
         "workouts": len(done),
@@ -277,19 +179,19 @@ def _sums(done: Sequence[Done], *, days: bool = False) -> dict[str, Any]:
 
 
 def _records(sport: str, done: Sequence[Done]) -> dict[str, Any]:
-    records = {"longest": _record(_best(done, lambda one: -one.duration))}
+    records = {"longest": _record(best_of(done, lambda one: -one.duration))}
     far = [one for one in done if one.distance]
     if far:
-        records["farthest"] = _record(_best(far, lambda one: -one.distance))
+        records["farthest"] = _record(best_of(far, lambda one: -one.distance))
     fast = [one for one in far if one.distance >= FASTEST_FROM_M.get(sport, 1 << 60)]
     if fast:
-        records["fastest"] = _record(_best(fast, lambda one: -one.distance / one.duration))
+        records["fastest"] = _record(best_of(fast, lambda one: -one.distance / one.duration))
     return records
 
 
 def _farthest(done: Sequence[Done]) -> dict[str, Any] | None:
     far = [one for one in done if one.distance]
-    return _record(_best(far, lambda one: -one.distance), sport=True) if far else None
+    return _record(best_of(far, lambda one: -one.distance), sport=True) if far else None
 
 
 def _record(one: Done, *, sport: bool = False) -> dict[str, Any]:

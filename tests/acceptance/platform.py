@@ -30,7 +30,7 @@ class Answer(NamedTuple):
 
 
 def until(
-    condition: Callable[[], T], *, what: str, within_s: float = 60.0, every_s: float = 0.05
+    condition: Callable[[], T | None], *, what: str, within_s: float = 60.0, every_s: float = 0.05
 ) -> T:
     """Return the first true value of a condition; fails, saying what was waited for."""
     deadline = time.monotonic() + within_s
@@ -173,13 +173,28 @@ class Platform:
 
     def kill(self, name: str) -> None:
         """Kill -9 a process, once there is one."""
+        until(lambda: self._killed(name), what=f"there is a process {name} to kill")
 
-        def found() -> psutil.Process | None:
-            return self.processes().get(name)
+    def _killed(self, name: str) -> bool:
+        process = self.processes().get(name)
+        if process is None:
+            return False
+        try:
+            process.kill()
+        except psutil.NoSuchProcess:
+            return False
+        return True
 
-        process = until(found, what=f"there is a process {name}")
-        assert process is not None
-        process.kill()
+    def replaced(self, name: str, *, after: signal.Signals) -> psutil.Process:
+        """Send a signal to a process, and return the one that the supervisor starts for it."""
+        old = self.processes()[name]
+        old.send_signal(after)
+
+        def new() -> psutil.Process | None:
+            now = self.processes().get(name)
+            return None if now == old else now
+
+        return until(new, what=f"there is a new process {name}")
 
     def left(self) -> list[psutil.Process]:
         """Every process that is alive and of this platform, whoever its parent is."""

@@ -1,4 +1,4 @@
-"""Plug-ins that fail on one event in 500, side by side: that event is dead, and nothing else is hurt."""
+"""Plug-ins that fail on one event in 500, side by side: it is dead, and nothing else is hurt."""
 
 import json
 from collections import Counter
@@ -33,9 +33,7 @@ MISDEEDS = {
     "quits": Misdeed("sys.exit(4)", "SystemExit: 4", attempts=3),
     "hangs": Misdeed("while True: pass", DEADLINE, strikes=3),
     "leaks": Misdeed("while True: HOARD.append(bytearray(1 << 20))", MEMORY, strikes=3),
-    "crashes": Misdeed(
-        "ctypes.string_at(0)", "Fatal Python error: Segmentation fault", strikes=3
-    ),
+    "crashes": Misdeed("ctypes.string_at(0)", "Fatal Python error: Segmentation fault", strikes=3),
 }
 SETTINGS = {"ladder_s": "0.1,0.1", "fold_alone_s": 1, "fold_batch_s": 2, "memory_mib": 64}
 
@@ -82,7 +80,7 @@ def test_a_bad_plugin_costs_its_own_bad_events_and_nobody_anything_else(start: S
     for name, misdeed in MISDEEDS.items():
         assert _counted(platform, name) == _good_ones(workouts), name
         _assert_dead(platform, name, misdeed, bad)
-    failed = Counter(line["process"] for line in _told(platform) if line["action"] == "event_failed")
+    failed = Counter(one["process"] for one in _told(platform) if one["action"] == "event_failed")
     tries = {name: misdeed.attempts * len(BAD_IDS) for name, misdeed in MISDEEDS.items()}
     assert failed == +Counter(tries), "an event failed that is good"
     assert not differences(platform, Oracle(workouts))

@@ -1,4 +1,4 @@
-"""Kill -9 of each process, again and again, while workouts are posted: nothing is lost or doubled."""
+"""Kill -9 of each process, again and again, under way: nothing is lost and nothing doubled."""
 
 import json
 from collections import Counter
@@ -92,7 +92,7 @@ def _kill_all(platform: Platform, door: Door, posting: _Posting) -> Counter[str]
 
 
 def _nothing_pending(platform: Platform) -> bool:
-    """Whether nothing is on its way any more; the command fails where something has lost its way."""
+    """Whether nothing is on its way; the command fails where something has lost its way."""
     if any(one["lag"] or one["retrying"] for one in platform.consumers().values()):
         return False
     (audit,) = json.loads(platform.command("audit", "--json"))

@@ -46,7 +46,7 @@ def test_what_is_accepted_while_everything_else_is_down_arrives_when_it_is_up(st
     assert platform.read(accepted.body["status_url"])["state"] == "logged"
 
 
-HANGS = '''
+HANGS = """
 class Hangs:
     name = "hangs"
     bindings = ("workout.completed.#",)
@@ -58,7 +58,7 @@ class Hangs:
     def fold(self, event, documents):
         while True:
             pass
-'''
+"""
 
 
 def test_kill_9_of_the_supervisor_ends_everything_also_a_plugin_that_hangs(start: Start) -> None:
@@ -75,9 +75,7 @@ def test_kill_9_of_the_supervisor_ends_everything_also_a_plugin_that_hangs(start
 @pytest.mark.parametrize("name", SERVED)
 def test_a_server_that_is_killed_while_it_starts_leaves_no_worker(start: Start, name: str) -> None:
     platform = start()
-    platform.kill(name)
-    until(lambda: name not in platform.pids(), what="it is gone")
-    server = until(lambda: platform.processes().get(name), what="it is back")
+    server = platform.replaced(name, after=signal.SIGKILL)
     worker = _just_forked(server)
     server.kill()
     until(lambda: not worker.is_running(), what="the worker is gone too", within_s=10)
@@ -85,7 +83,7 @@ def test_a_server_that_is_killed_while_it_starts_leaves_no_worker(start: Start, 
 
 
 def _just_forked(server: psutil.Process) -> psutil.Process:
-    """A server's first child, some milliseconds old: too young to have asked for its parent's end."""
+    """A server's first child, too young to have asked the kernel to be ended with its parent."""
     children = Path(f"/proc/{server.pid}/task/{server.pid}/children")
     pid = until(children.read_text, what="it has a worker", every_s=0.001)
     return psutil.Process(int(pid.split()[0]))

@@ -101,7 +101,7 @@ def measure(scale: Scale, say: Say) -> list[Figure]:
         _figure(f"readable after the post, p{percent}", percentile(readable, percent))
         for percent in (50, 99)
     ]
-    figures.append(_figure("posts sent late by the client, p99", late_ms / 1000))
+    figures.append(_figure("posts sent too late, p99", late_ms / 1000))
     p50, p99 = (figure.value for figure in figures[:2])
     say(f"delay: {len(readable)} reads: p50 {p50:.1f} ms, p99 {p99:.1f} ms; late {late_ms:.1f} ms")
     return figures

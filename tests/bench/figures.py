@@ -9,7 +9,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-PIPED_WIDTH = 150
+_PIPED_WIDTH = 120
+_CAPTION = (
+    "ratio: of the medians; pairs: the lowest and the highest of one pair, alike if undisturbed"
+)
 Say = Callable[[str], None]
 
 
@@ -73,27 +76,27 @@ class Figure:
 
 
 def show(figures: Sequence[Figure], *, title: str) -> None:
-    """Print the table."""
-    table = Table(title=title, title_justify="left", title_style="")
-    for heading in ("part", "what", "median", "spread", "against", "ratio", "pairs", "target", ""):
-        numeric = heading in ("median", "spread", "ratio", "pairs", "target")
+    """Print the table; `pairs` are the lowest and the highest ratio of a pair."""
+    table = Table(title=title, title_justify="left", title_style="", caption=_CAPTION)
+    for heading in ("part", "what", "median", "against", "ratio", "pairs", "target", ""):
+        numeric = heading in ("median", "ratio", "pairs", "target")
         table.add_column(heading, justify="right" if numeric else "left", no_wrap=numeric)
     for place, figure in enumerate(figures):
         last = place + 1 == len(figures) or figures[place + 1].part != figure.part
         table.add_row(*_row(figure), end_section=last)
-    Console(width=None if sys.stdout.isatty() else PIPED_WIDTH).print(table)
+    Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH).print(table)
 
 
 def _row(figure: Figure) -> list[str]:
-    against = f"{figure.against}: {_number(median(figure.bare))}" if figure.bare else ""
+    against = f"{figure.against} {_number(median(figure.bare))}" if figure.bare else ""
+    ratios = figure.ratios
     return [
         figure.part,
         figure.what,
         f"{_number(figure.value)} {figure.unit}".strip(),
-        _span(figure.values, _number),
         against,
         "" if figure.ratio is None else f"{figure.ratio:.2f}",
-        _span(figure.ratios, "{:.2f}".format),
+        f"{min(ratios):.2f}–{max(ratios):.2f}" if len(ratios) > 1 else "",
         _target(figure),
         {None: "", True: "[green]met[/]", False: "[red]missed[/]"}[figure.met],
     ]
@@ -101,10 +104,6 @@ def _row(figure: Figure) -> list[str]:
 
 def _number(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:.3g}"
-
-
-def _span(values: Sequence[float], shown: Callable[[float], str]) -> str:
-    return f"{shown(min(values))} – {shown(max(values))}" if len(values) > 1 else ""
 
 
 def _target(figure: Figure) -> str:

@@ -4,7 +4,7 @@ Only the process around it is missing: bounds on memory, turns, requests.
 """
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, cast
 
@@ -24,13 +24,17 @@ from tests.bench.figures import Void
 
 
 class Took(NamedTuple):
-    """Seconds by the clock, and of a core: far apart where others want the cores, or a disk waits."""
+    """Seconds by the clock, and of a core.
+
+    They are far apart where others want the cores too, and the core's tell more then; but a sync
+    shows in the clock's alone.
+    """
 
     clock_s: float
     cpu_s: float
 
 
-def timed(act: Callable[[], None]) -> Took:
+def timed(act: Callable[[], object]) -> Took:
     """Do it, and return what it took."""
     clock, cpu = time.perf_counter(), time.process_time()
     act()
@@ -41,8 +45,8 @@ class CaloriesAtWork:
     """Folds what a log has into a store that is new."""
 
     def __init__(self, log: Path, store: Path) -> None:
-        reader = cast(EventLog, SqliteLogReader.open(log))  # it only reads, as in its process
         calories = Calories()
+        self._reader = SqliteLogReader.open(log)
         self._store = SqliteStore(store)
         self._generation = self._store.begin(
             version=calories.version, code="", bindings=calories.bindings, indexes={}
@@ -51,6 +55,7 @@ class CaloriesAtWork:
         worker = Worker(
             calories, self._store, self._generation.number, guard=guard, limits=Limits()
         )
+        reader = cast(EventLog, self._reader)  # a worker only reads the log
         size = read_settings().batch
         self._sweep = Sweep(reader, self._store, worker, self._generation, size=size)
 
@@ -66,13 +71,13 @@ class CaloriesAtWork:
         if applied != expected:
             raise Void(f"{applied} events were applied, and {expected} are in the log.")
 
+    def close(self) -> None:
+        """Let the files go."""
+        self._store.close()
+        self._reader.close()
+
 
 def append(log: SqliteEventLog, events: Sequence[Sealed]) -> None:
     """Append as the relay does."""
     for first in range(0, len(events), APPENDED_AT_ONCE):
         log.append(events[first : first + APPENDED_AT_ONCE], source="bench")
-
-
-def chunks(count: int, size: int) -> Iterable[int]:
-    """Return the sizes of the chunks that `count` is made of."""
-    return [min(size, count - first) for first in range(0, count, size)]

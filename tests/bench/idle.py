@@ -34,7 +34,7 @@ def measure(scale: Scale, say: Say) -> list[Figure]:
     return [
         Figure(part="idle", what="CPU of the whole platform", unit="% of a core", values=[cpu]),
         Figure(part="idle", what=f"memory, PSS of {count} processes", unit="MiB", values=[pss]),
-        Figure(part="idle", what="memory, RSS (shared pages each time)", unit="MiB", values=[rss]),
+        Figure(part="idle", what="memory, RSS", unit="MiB", values=[rss]),
     ]
 
 

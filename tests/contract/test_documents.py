@@ -1,5 +1,6 @@
 """The contract of `Documents`: a read sees the same in a store and in the kit for authors."""
 
+from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import cmp_to_key
@@ -14,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumers import Document, Documents
+from consumers.memory import MemoryDocuments
 from consumers.runtime.store import Commit, Written
 from consumers.runtime.store.sqlite import SqliteStore
-from consumers.testing import MemoryDocuments
 
 Indexes = Mapping[str, tuple[str, ...]]
 Make = Callable[[Mapping[str, Document], Indexes], AbstractContextManager[Documents]]
@@ -202,6 +203,20 @@ def test_a_cursor_goes_on_though_the_document_that_gave_it_has_changed(
 
 
 @everywhere
+@given(documents=contents, of=some_index, limit=st.integers(1, 4), skip=st.integers(0, 13))
+def test_entries_are_passed_over_from_where_the_cursor_is(
+    make: Make, documents: dict[str, Document], of: tuple[str, ...], limit: int, skip: int
+) -> None:
+    expected = [key for _, key in entries(documents, of)]
+    with make(documents, {"by": of}) as made:
+        page, cursor = made.listed("by", limit=limit, skip=skip)
+        assert [key for key, _ in page] == expected[skip : skip + limit]
+        if cursor is not None:
+            page, _ = made.listed("by", limit=limit, after=cursor, skip=skip)
+            assert [key for key, _ in page] == expected[2 * skip + limit :][:limit]
+
+
+@everywhere
 def test_what_a_read_does_to_a_document_is_its_own_business(make: Make) -> None:
     with make({"a": {"n": [1]}}, {"by": ("a",)}) as made:
         document = made.get("a")
@@ -221,13 +236,33 @@ def test_a_cursor_that_is_not_of_this_index_is_a_value_error(make: Make, cursor:
 
 
 @everywhere
-def test_a_cursor_of_another_index_is_a_value_error(make: Make) -> None:
-    documents = {key: {"a": number, "b": -number, "c": 0} for number, key in enumerate("xyz")}
-    with make(documents, {"by": ("a",), "longer": ("a", "b")}) as made:
-        _, cursor = made.listed("longer", limit=1)
-        assert cursor is not None
+def test_a_cursor_of_another_list_is_a_value_error(make: Make) -> None:
+    documents = {key: {"a": number, "b": number % 2} for number, key in enumerate("vwxyz")}
+    indexes = {"by": ("a",), "longer": ("a", "b"), "like": ("b",), "pair": ("b", "a")}
+    with make(documents, indexes) as made:
+        for other in ("longer", "like"):
+            _, cursor = made.listed(other, limit=1)
+            with pytest.raises(ValueError, match="cursor"):
+                made.listed("by", limit=1, after=cursor)
+        _, cursor = made.listed("pair", (0,), limit=1)
         with pytest.raises(ValueError, match="cursor"):
-            made.listed("by", limit=1, after=cursor)
+            made.listed("pair", (1,), limit=1, after=cursor)
+
+
+@everywhere
+def test_a_cursor_that_somebody_made_up_is_a_value_error(make: Make) -> None:
+    with make({"x": {"a": 1}}, {"by": ("a",)}) as made:
+        for values in ([2**63, "x"], ["by", 2**63, "x"], ["by", 1.5, "x"], ["by", None, "x"]):
+            cursor = urlsafe_b64encode(msgspec.json.encode(values)).decode()
+            with pytest.raises(ValueError, match="cursor"):
+                made.listed("by", limit=1, after=cursor)
+
+
+@everywhere
+def test_a_field_may_be_called_key(make: Make) -> None:
+    documents = {"x": {"key": "3"}, "y": {"key": "1"}, "z": {"key": "2"}}
+    with make(documents, {"by": ("key",)}) as made:
+        assert [key for key, _ in walked(made, "by", (), 1)] == ["y", "z", "x"]
 
 
 def _leading(

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -158,6 +159,10 @@ class TouchyStore(SqliteStore):
         self.after(commit)
 
 
+class Killed(BaseException):
+    """The process ends here."""
+
+
 class World:
     """One consumer and its files; its code, its ladder and its store can be replaced."""
 
@@ -167,9 +172,13 @@ class World:
         self.folder, self.consumer, self.batch = folder, consumer, batch
         self.log = SqliteEventLog(folder / "log.db", vfs=vfs)
         self.store = TouchyStore(folder / "store.db", vfs=vfs)
-        self.control = Control(folder / "control.db")
         self.ladder = Ladder((0.0, 0.0))
         self.guard: Guard = StillGuard()
+
+    @cached_property
+    def control(self) -> Control:
+        """What is asked of the consumer."""
+        return Control(self.folder / "control.db")
 
     def post(self, workouts: Sequence[WorkoutCompleted]) -> list[Position]:
         """Bring workouts into the log; return their positions."""
@@ -253,5 +262,5 @@ class World:
 
     def close(self) -> None:
         """Let every file go."""
-        for opened in (self.log, self.control, self.store):
-            opened.close()
+        self.log.close()
+        self.store.close()

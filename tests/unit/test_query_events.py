@@ -203,6 +203,17 @@ def test_a_cursor_goes_on_where_the_page_ended_though_more_came_in(world: World)
     assert [item["workout_id"] for item in page["items"]] == ["w2", "late"]
 
 
+def test_other_events_of_a_user_are_not_among_the_workouts(world: World) -> None:
+    sealed = seal(workout(workout_id="badge"), accepted_at=ACCEPTED_AT)
+    other = sealed.body.replace(b'"type":"workout.completed"', b'"type":"achievement.unlocked"')
+    other = other.replace(b'"routingkey":"workout.completed.', b'"routingkey":"achievement.')
+    assert other != sealed.body
+    world.log.append([Sealed(sealed.id, sealed.digest, other)], source="facts")
+    world.post(workout())
+    (item,) = world.client().get("/v1/users/ada/workouts").json["items"]
+    assert item["workout_id"] == "w-1"
+
+
 def test_a_workout_of_a_newer_version_is_named_and_not_hidden(world: World) -> None:
     sealed = seal(workout(), accepted_at=ACCEPTED_AT)
     newer = sealed.body.replace(b'"dataversion":1', b'"dataversion":2')

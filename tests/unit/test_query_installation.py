@@ -9,7 +9,9 @@ import pytest
 
 from consumers.runtime.query_installation import Installation
 from consumers.runtime.store.sqlite import SqliteStore
+from events.errors import Outage
 from events.log.sqlite import SqliteEventLog
+from events.log.sqlite_reader import SqliteLogReader
 from tests.factories import workout
 from tests.unit.query_world import World, installed
 
@@ -106,6 +108,27 @@ def test_a_store_that_is_broken_is_unavailable_until_it_is_repaired(world: World
     file.unlink()
     file.write_bytes(good)
     assert client.get("/v1/consumers/miles/documents").status_code == 200
+
+
+def test_after_an_outage_the_file_is_opened_anew(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[SqliteLogReader] = []
+    real = SqliteLogReader.settled
+
+    def settled(reader: SqliteLogReader) -> dict[str, int]:
+        asked.append(reader)
+        if len(asked) == 1:
+            raise Outage("The disk is away.")
+        return real(reader)
+
+    monkeypatch.setattr(SqliteLogReader, "settled", settled)
+    client = world.client()
+    assert client.get("/readyz").status_code == 503
+    assert client.get("/readyz").status_code == 200
+    assert client.get("/readyz").status_code == 200
+    assert asked[0] is not asked[1]
+    assert asked[1] is asked[2]
 
 
 def test_the_process_is_ready_when_the_log_can_be_read(world: World, tmp_path: Path) -> None:

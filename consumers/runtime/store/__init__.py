@@ -116,9 +116,13 @@ class Store(StoreReader, Protocol):
         It takes over what was discarded. Where none is live yet, it is live at once.
         """
 
+    def abandon(self, generation: int) -> None:
+        """Drop a generation that is being built; what is live or kept stays."""
+
     def swap(self, generation: int, *, expected: int) -> None:
         """Make a built generation live and the live one old; drop the one that was old.
 
+        What was discarded while it was built, and is not applied in it, is discarded in it too.
         Raises Overtaken where `expected` is not the live one any more.
         """
 

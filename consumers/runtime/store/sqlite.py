@@ -70,10 +70,7 @@ class SqliteStore(SqliteStoreReader):
             self._db.execute(f"INSERT INTO generations VALUES ({places(9)})", row)
             self._make_tables(number, indexes)
             if live:
-                sql = (
-                    f"INSERT INTO fates_{number} SELECT * FROM fates_{live.number} WHERE state = ?"
-                )
-                self._db.execute(sql, (STATES[State.DISCARDED],))
+                self._take_over_discarded(number, live.number)
         return next(one for one in self.generations() if one.number == number)
 
     def _make_tables(self, number: int, indexes: Mapping[str, Sequence[str]]) -> None:
@@ -97,6 +94,13 @@ class SqliteStore(SqliteStoreReader):
         self._db.execute(f"DROP TABLE documents_{number:d}")
         self._db.execute(f"DROP TABLE fates_{number:d}")
 
+    def abandon(self, generation: int) -> None:
+        """Drop a generation that is being built; what is live or kept stays."""
+        with writing(self._db, self._what):
+            for one in self.generations():
+                if one.number == generation and one.phase is Phase.BUILDING:
+                    self._drop(one.number)
+
     def swap(self, generation: int, *, expected: int) -> None:
         """Make a built generation live and the live one old; drop the one that was old."""
         with writing(self._db, self._what):
@@ -105,6 +109,16 @@ class SqliteStore(SqliteStoreReader):
                     self._drop(one.number)
             self._move(expected, Phase.LIVE, Phase.OLD)
             self._move(generation, Phase.BUILDING, Phase.LIVE)
+            self._take_over_discarded(generation, expected)
+
+    def _take_over_discarded(self, generation: int, before: int) -> None:
+        sql = (
+            f"INSERT INTO fates_{generation:d} SELECT * FROM fates_{before:d} WHERE state = ?"
+            " ON CONFLICT (position) DO UPDATE"
+            " SET state = excluded.state, due = excluded.due, detail = excluded.detail"
+            f" WHERE fates_{generation:d}.state <> 0"
+        )
+        self._db.execute(sql, (STATES[State.DISCARDED],))
 
     def _move(self, generation: int, before: Phase, after: Phase) -> None:
         sql = "UPDATE generations SET phase = ? WHERE number = ? AND phase = ?"

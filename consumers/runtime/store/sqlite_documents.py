@@ -11,6 +11,7 @@ from consumers import Document
 from events.sqlite import fetch, fetch_one, named_errors
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
+_KEY = ""  # ends every index; no field has this name
 
 
 def column(name: str) -> str:
@@ -76,10 +77,10 @@ class SqliteDocuments:
         skip: int = 0,
     ) -> tuple[list[tuple[str, Document]], str | None]:
         """Return a page of an index, and the cursor of the next page or None."""
-        of = (*self._fields(index), "key")
+        of = (*self._fields(index), _KEY)
         where, values = self._equal(index, equals)
         if after is not None:
-            past, at = _beyond(of[len(equals) :], _read_cursor(after, len(of) - len(equals)))
+            past, at = _beyond(of[len(equals) :], _read_cursor(after, index, equals, len(of)))
             where, values = f"{where} AND {past}", [*values, *at]
         # Not by what is equal anyway: SQLite would sort the whole list for one page.
         order = ", ".join(f"{_column(part)}{_direction(part)}" for part in of[len(equals) :])
@@ -88,7 +89,7 @@ class SqliteDocuments:
             rows = fetch(self._db, sql, (*values, limit + 1, skip))
         found = [(key, _decode(body)) for key, body in rows]
         more = len(found) > limit
-        return found[:limit], _cursor(of[len(equals) :], *found[limit - 1]) if more else None
+        return found[:limit], _cursor(index, of, *found[limit - 1]) if more else None
 
     def before(self, index: str, equals: Sequence[Any], values: Sequence[Any]) -> int:
         """Count the entries with these leading fields that sort before `values` of the next."""
@@ -113,7 +114,7 @@ class SqliteDocuments:
 
 
 def _column(part: str) -> str:
-    return "key" if part == "key" else column(part.lstrip("-"))
+    return "key" if part == _KEY else column(part.lstrip("-"))
 
 
 def _beyond(of: Sequence[str], values: Sequence[Any]) -> tuple[str, list[Any]]:
@@ -129,17 +130,23 @@ def _beyond(of: Sequence[str], values: Sequence[Any]) -> tuple[str, list[Any]]:
     return f"{_column(of[0])} {sign} ? AND ({' OR '.join(ways)})", [values[0], *bound]
 
 
-def _cursor(of: Sequence[str], key: str, document: Document) -> str:
-    values = [key if part == "key" else document[part.lstrip("-")] for part in of]
-    return urlsafe_b64encode(msgspec.json.encode(values)).decode().rstrip("=")
+def _cursor(index: str, of: Sequence[str], key: str, document: Document) -> str:
+    values = [key if part == _KEY else document[part.lstrip("-")] for part in of]
+    return urlsafe_b64encode(msgspec.json.encode([index, *values])).decode().rstrip("=")
 
 
-def _read_cursor(cursor: str, length: int) -> list[Any]:
+def _read_cursor(cursor: str, index: str, equals: Sequence[Any], length: int) -> list[Any]:
+    """Return the values past `equals` and the key where a page ended; raises ValueError."""
     try:
         padded = cursor + "=" * (-len(cursor) % 4)
-        values = msgspec.json.decode(urlsafe_b64decode(padded), type=list[int | str])
+        of, *values = msgspec.json.decode(urlsafe_b64decode(padded), type=list[int | str])
     except (ValueError, msgspec.MsgspecError) as error:
         raise ValueError("cursor is not one that this list gave") from error
-    if len(values) != length:
+    same_list = (of, len(values), values[: len(equals)]) == (index, length, list(equals))
+    if not same_list or not all(_storable(value) for value in values):
         raise ValueError("cursor is not one that this list gave")
-    return values
+    return values[len(equals) :]
+
+
+def _storable(value: int | str) -> bool:
+    return isinstance(value, str) or -(1 << 63) <= value < 1 << 63
