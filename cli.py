@@ -20,7 +20,7 @@ from consumers.runtime.control import Control
 from consumers.runtime.fates import Ladder
 from consumers.runtime.guard import Guard
 from consumers.runtime.parts import Parts
-from consumers.runtime.query import create_query_app
+from consumers.runtime.query.app import create_query_app
 from consumers.runtime.registry import Loaded, Unfit, find, load
 from consumers.runtime.runner import Runner
 from consumers.runtime.status import Installation
@@ -96,7 +96,7 @@ def producer_app() -> Flask:
     )
     forwarding = Forwarding(settings.query_url, seats=THREADS - 4)
     reader = OutboxReader(settings.outbox_file)
-    return create_app(outbox, reader, passed=passed, forward=forwarding.forward)
+    return create_app(outbox, reader, passed=passed, forward=forwarding.forward, host=settings.host)
 
 
 def query_app() -> Flask:

@@ -10,7 +10,7 @@ import click
 from consumers.runtime.asking import ask, state_of
 from consumers.runtime.fates import Fate, State
 from consumers.runtime.operations import dead_letters as chosen_of
-from events.log import Position, Selection
+from events.log import Position, row_at
 from events.progress import show
 
 
@@ -82,9 +82,8 @@ def show_dead(platform: Any, consumer: str, reason: str | None, limit: int, as_j
     for position, fate in chosen_of(log, store.open_fates(live.number, State.DEAD), arguments)[
         :limit
     ]:
-        relay, number = position
-        found = log.scan(Selection(relay=relay, after=number - 1, through=number), limit=1)
-        rows.append(_letter(found[0].event_id if found else f"{relay}/{number}", fate))
+        row = row_at(log, position)
+        rows.append(_letter(row.event_id if row else "/".join(map(str, position)), fate))
     if as_json:
         show(rows, as_json=True)
         return

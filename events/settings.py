@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from ipaddress import ip_address
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import NamedTuple
 
@@ -124,13 +124,13 @@ def read_settings() -> Settings:
 
 def _check_loopback(host: str) -> None:
     try:
-        loopback = ip_address(host).is_loopback
+        loopback = IPv4Address(host).is_loopback
     except ValueError:
         loopback = host == "localhost"
     if not loopback:
         raise PacelineError(
-            f"PACELINE_HOST is {host}, which strangers reach, and this version has no keys. "
-            "Use 127.0.0.1, and put a server that checks keys in front."
+            f"PACELINE_HOST is {host}; without keys only 127.0.0.1, others of 127.x, and localhost "
+            "are served. Put a server that checks keys in front."
         )
 
 

@@ -21,14 +21,15 @@ def create_app(
     *,
     passed: Callable[[str], int],
     forward: Callable[[], Response],
+    host: str = "127.0.0.1",
 ) -> Flask:
     """Return the application; `passed` tells up to which row the relay has carried a source on.
 
-    `forward` answers what is not the producer's own.
+    `forward` answers what is not the producer's own; `host` is the name that it is asked under.
     """
     app = Flask("producer", static_folder=None)
     # A page in a browser must not reach us under a name of its own that points to loopback.
-    app.config["TRUSTED_HOSTS"] = ["127.0.0.1", "localhost", "[::1]"]
+    app.config["TRUSTED_HOSTS"] = ["127.0.0.1", "localhost", host]
     app.register_blueprint(routes(outbox, reader, passed=passed, forward=forward))
     app.add_url_rule("/", "forward_root", forward, methods=["GET"])
     app.add_url_rule("/<path:path>", "forward", lambda path: forward(), methods=["GET"])

@@ -148,7 +148,7 @@ def _in_outbox(event_id: str, found: Remembered) -> dict[str, Any]:
     accepted_at = datetime.fromtimestamp(found.accepted_at / 1000, UTC)
     return {
         "event": to_json(found.body) if found.body else {"id": event_id},
-        "accepted_at": accepted_at.isoformat(),
+        "accepted_at": f"{accepted_at:%Y-%m-%dT%H:%M:%S.%fZ}",
         "state": "accepted",
         "consumers": {},
     }

@@ -26,7 +26,7 @@ _HTTP = (
     "producer/answers.py",
     "producer/routes.py",
     "producer/forwarding.py",
-    "consumers/runtime/query*.py",
+    "consumers/runtime/query/*",
     "console/*",
 )
 _SQLITE = ("*/sqlite*.py", "producer/outbox*.py", "*/control.py")
@@ -43,7 +43,7 @@ _BYTES = (
 # One library, one room: import name -> the files that may import it. A library that is not listed
 # may be imported nowhere. In a pattern, `*` matches slashes too.
 ROOMS: dict[str, tuple[str, ...]] = {
-    "apispec": ("consumers/runtime/query_openapi.py",),
+    "apispec": ("consumers/runtime/query/openapi.py",),
     "apsw": _SQLITE,
     "bson": ("*/mongo.py",),
     "click": _TERMINAL,
@@ -229,7 +229,7 @@ def test_a_planted_import_is_found(copy: Path, module: str, source: str, name: s
         ("producer/routes.py", "from . import outbox\nfrom .outbox import Outbox"),
         ("producer/importing/fit.py", "import fitdecode"),
         ("events/log/sqlite.py", "import apsw.ext"),
-        ("consumers/runtime/query_openapi.py", "import apispec, flask"),
+        ("consumers/runtime/query/openapi.py", "import apispec, flask"),
         ("consumers/runtime/store/mongo.py", "import pymongo.errors, bson, msgspec"),
         ("consumers/calories.py", "import datetime\nfrom . import energy"),
         ("consumers/calories.py", "from consumers.energy import met\nimport consumers.energy"),

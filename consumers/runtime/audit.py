@@ -95,9 +95,9 @@ def audit_consumer(
     audit = ConsumerAudit(name, fates=dict.fromkeys(State, 0))
     audit.fates |= {"pending": 0, "not-for-it": 0}
     marks = store.watermarks(live.number)
-    for relay, settled in log.settled().items():
-        for rows, through in _stretches(log, relay, settled):
-            after = rows[0].position.number - 1 if rows else through
+    settled = log.settled()
+    for relay in [*settled, *(marks.keys() - settled.keys())]:
+        for rows, after, through in _stretches(log, relay, settled.get(relay, 0)):
             fates = store.rows(live.number, relay, after, through)
             for row in rows:
                 _judge(audit, row, fates.pop(row.position.number, None), live, marks)
@@ -105,11 +105,16 @@ def audit_consumer(
     return audit
 
 
-def _stretches(log: LogReader, relay: str, settled: int) -> Iterator[tuple[list[Logged], int]]:
+def _stretches(
+    log: LogReader, relay: str, settled: int
+) -> Iterator[tuple[list[Logged], int, int | None]]:
+    """Yield a relay's rows, and past which number up to which they are all that there is."""
     after = 0
     while rows := log.scan(Selection(relay=relay, after=after, through=settled), limit=_AT_ONCE):
-        after = rows[-1].position.number
-        yield rows, after
+        through = rows[-1].position.number
+        yield rows, after, through
+        after = through
+    yield [], after, None
 
 
 def _judge(

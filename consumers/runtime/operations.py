@@ -33,13 +33,16 @@ def selection_of(arguments: dict[str, Any], bindings: tuple[str, ...]) -> Select
 def _ids(arguments: dict[str, Any]) -> list[str] | None:
     ids: list[str] | None = arguments.get("ids")
     for event_id in ids or ():
-        try:
-            id_bytes(event_id)
-        except ValueError as error:
-            raise PacelineError(
-                f"{event_id!r:.80} is no event's id; see `paceline events list`."
-            ) from error
+        if not _is_id(event_id):
+            raise PacelineError(f"{event_id!r:.80} is no event's id; see `paceline events list`.")
     return ids
+
+
+def _is_id(event_id: str) -> bool:
+    try:
+        return len(id_bytes(event_id)) == 16
+    except ValueError:
+        return False
 
 
 def _moment(text: str | None) -> datetime | None:

@@ -8,23 +8,21 @@ import structlog
 
 from consumers.runtime.control import Request
 from consumers.runtime.desk import Desk
-from consumers.runtime.fates import State
 from consumers.runtime.guard import Swollen
-from consumers.runtime.operations import delivered, operation
+from consumers.runtime.operations import operation
 from consumers.runtime.parts import Parts
 from consumers.runtime.rebuild import Rebuild
+from consumers.runtime.retries import take_due
 from consumers.runtime.starting import explain_strike, wake_waiting
 from consumers.runtime.store import Generation, Phase
 from consumers.runtime.sweep import check_restored
 from consumers.runtime.worker import Worker
 from events.bus import Batch
 from events.errors import LogRestored, Outage, PacelineError
-from events.log import Selection
 
 logger = structlog.get_logger(__name__)
 _CHECK_EVERY_S = 5.0
 _REPORT_EVERY_S = 0.5
-_RETRIES_A_TURN = 50
 
 
 class Runner:
@@ -188,19 +186,8 @@ class Runner:
     def _take_retries(self) -> bool:
         if self._still():
             return False
-        now_ms = int(time.time() * 1000)
-        number = self._generation.number
-        due = self._store.open_fates(number, State.RETRYING, due_ms=now_ms, limit=_RETRIES_A_TURN)
-        for position, fate in due:
-            row = self._log.scan(
-                Selection(relay=position.relay, after=position.number - 1, through=position.number),
-                limit=1,
-            )
-            if row:
-                self._live_worker.apply_alone(delivered(row[0]), fate)
-            if self._parts.guard.swollen():
-                break
-        return bool(due)
+        number, guard = self._generation.number, self._parts.guard
+        return take_due(self._log, self._store, self._live_worker, number, guard=guard)
 
     def _build_on(self) -> bool:
         if self._rebuild is None:

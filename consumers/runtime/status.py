@@ -7,7 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from consumers.runtime.fates import State
-from consumers.runtime.query_installation import Installation
+from consumers.runtime.installation import Installation
 from consumers.runtime.registry import Found
 from consumers.runtime.store import Generation, Phase, StoreReader
 from events.envelope import read_envelope

@@ -81,7 +81,9 @@ class Supervisor:
         lived_s = time.monotonic() - child.started_at
         child.process = None
         child.failures = 0 if code == 0 or lived_s > _HEALTHY_S else child.failures + 1
-        wait_s = min(_LONGEST_WAIT_S, 0.1 * 2**child.failures) if child.failures else 0.0
+        # Beyond ten it is the longest wait anyhow, and after days no number that a float can hold.
+        doubled_s = 0.1 * 2 ** min(child.failures, 10)
+        wait_s = min(_LONGEST_WAIT_S, doubled_s) if child.failures else 0.0
         child.start_at = time.monotonic() + wait_s
         logger.warning(
             "process ended", action="restart", process=name, code=code, again_in_s=round(wait_s, 1)

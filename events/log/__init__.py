@@ -131,3 +131,10 @@ def stretch_ahead(
             through = rows[-1].position.number if len(rows) == limit else settled
             return Stretch(rows, relay, through)
     return None
+
+
+def row_at(log: LogReader, position: Position) -> Logged | None:
+    """Return the row of a position, or None where the log has none there."""
+    relay, number = position
+    rows = log.scan(Selection(relay=relay, after=number - 1, through=number), limit=1)
+    return rows[0] if rows else None

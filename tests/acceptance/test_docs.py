@@ -16,7 +16,7 @@ import click
 import pytest
 
 from cli import main
-from consumers.runtime.query_operations import OPERATIONS
+from consumers.runtime.query.operations import OPERATIONS
 from consumers.runtime.registry import Unfit, find, load
 from consumers.testing import check
 from events.envelope import Event, from_bytes, seal

@@ -47,7 +47,7 @@ EVERY_EXAMPLE = settings(
         HealthCheck.differing_executors,
         HealthCheck.too_slow,
     ],
-    max_examples=50,
+    max_examples=40,
 )
 
 
@@ -280,6 +280,49 @@ class StoreContract:
             with pytest.raises(Overtaken):
                 store.swap(generation, expected=expected)
             assert everything(store) == before
+
+    def test_what_is_discarded_while_a_generation_is_built_is_discarded_in_it_too(
+        self, store: Store, live: int
+    ) -> None:
+        built = begun(store, version=2).number
+        changes = [Change(at, None, DEAD) for at in (TWO, THREE)]
+        store.commit(built, Commit(applied=[FOUR], changes=changes))
+        store.commit(
+            live,
+            Commit(changes=[Change(THREE, DEAD, DISCARDED), Change(FOUR, None, DISCARDED)]),
+        )
+        fifth = POSITIONS[4]
+        store.commit(live, Commit(changes=[Change(fifth, None, DISCARDED)]))
+        assert store.fates(built, POSITIONS) == {TWO: DEAD, THREE: DEAD, FOUR: APPLIED}
+        store.swap(built, expected=live)
+        assert store.fates(built, POSITIONS) == {
+            TWO: DEAD,
+            THREE: DISCARDED,
+            FOUR: APPLIED,
+            fifth: DISCARDED,
+        }
+        assert store.counts(built) == {
+            State.APPLIED: 1,
+            State.RETRYING: 0,
+            State.DEAD: 1,
+            State.DISCARDED: 2,
+        }
+
+    def test_a_generation_that_is_abandoned_is_gone_and_no_other_is(
+        self, store: Store, live: int
+    ) -> None:
+        second = begun(store, version=2).number
+        store.swap(second, expected=live)
+        before = everything(store)
+        third = begun(store, version=3).number
+        store.commit(third, Commit(applied=[ONE], documents=[Written("a", 0, b"{}")]))
+        for number in (live, second, third + 1):
+            store.abandon(number)
+            assert [one.number for one in store.generations()] == [live, second, third]
+        store.abandon(third)
+        assert everything(store) == before
+        with pytest.raises(Overtaken):
+            store.commit(third, Commit(applied=[TWO]))
 
     def test_a_number_of_a_generation_is_not_given_to_the_next_one(
         self, store: Store, live: int
@@ -715,7 +758,8 @@ class StoreContract:
         with pytest.raises(ValueError, match="'nothing' is not one of this consumer's"):
             read.listed("nothing", limit=5)
         _, of_another = read.listed("by-day", limit=5)
-        for cursor in ("", "x", "AAAA", "ü", "W10", "\x00", of_another):
+        _, of_another_board = read.listed("rank", ("y",), limit=5)
+        for cursor in ("", "x", "AAAA", "ü", "W10", "\x00", of_another, of_another_board):
             with pytest.raises(ValueError, match="cursor is not one that this list gave"):
                 read.listed("rank", ("x",), limit=5, after=cursor)
 

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from consumers.runtime.fates import Fate
-from consumers.runtime.query import create_query_app
+from consumers.runtime.query.app import create_query_app
 from consumers.runtime.registry import Loaded, find, load
 from consumers.runtime.store import Change, Commit, Generation, Written
 from consumers.runtime.store.sqlite import SqliteStore

@@ -301,13 +301,14 @@ def test_hostile_bodies_are_refused_and_nothing_is_kept(
     assert door.run().status_code == 202
 
 
-@pytest.mark.parametrize("depth", range(800, 1_060, 4))
-def test_no_depth_of_nesting_is_worse_than_refused(door: Door, depth: int) -> None:
-    for opening, closing in (("[", "]"), ('{"a":', "}")):
-        nested = opening * depth + "1" + closing * depth
-        response = door.post(ONE, TEXT.replace('"ada"', nested))
-        assert response.status_code in (400, 422)
-        assert door.ids() == []
+def test_no_depth_of_nesting_is_worse_than_refused(door: Door) -> None:
+    # Somewhere here a value is shallow enough to be parsed, and too deep to be shown in a message.
+    for depth in range(700, 1_050, 3):
+        for opening, closing in (("[", "]"), ('{"a":', "}")):
+            nested = opening * depth + "1" + closing * depth
+            response = door.post(ONE, TEXT.replace('"ada"', nested))
+            assert response.status_code in (400, 422)
+    assert door.ids() == []
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from events import envelope
@@ -126,6 +126,7 @@ def test_an_event_is_a_cloudevents_object_whose_absent_facts_are_left_out() -> N
     }
 
 
+@settings(max_examples=50)
 @given(fact=FACTS, after=st.timedeltas(timedelta(0), timedelta(days=9_000)))
 def test_what_is_sealed_comes_back_with_its_own_offset(
     fact: WorkoutCompleted, after: timedelta
@@ -154,6 +155,7 @@ def test_a_fact_cannot_be_changed() -> None:
         workout().user_id = "bob"  # type: ignore[misc]
 
 
+@settings(max_examples=50)
 @given(fact=FACTS)
 def test_the_hash_tells_the_fact_and_not_when_it_was_accepted(fact: WorkoutCompleted) -> None:
     first = seal(fact, accepted_at=NOW)

@@ -129,9 +129,7 @@ def test_a_request_of_nothing_is_answered_with_nothing(outbox: Outbox) -> None:
     assert outbox.accept([]) == []
 
 
-@settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None
-)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
 @given(
     requests=st.lists(
         st.lists(

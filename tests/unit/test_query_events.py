@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 
 from consumers.runtime.fates import Fate, State
-from consumers.runtime.query_events import as_posted
+from consumers.runtime.query.events import as_posted
 from events.envelope import Sealed, seal
 from events.schemas import load_workout
 from events.workouts import Sport, WorkoutCompleted

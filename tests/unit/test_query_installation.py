@@ -7,7 +7,7 @@ from threading import Barrier
 
 import pytest
 
-from consumers.runtime.query_installation import Installation
+from consumers.runtime.installation import Installation
 from consumers.runtime.store.sqlite import SqliteStore
 from events.errors import Outage
 from events.log.sqlite import SqliteEventLog

@@ -276,7 +276,7 @@ def test_what_nobody_foresaw_is_a_problem_document_too(
     def broken(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("consumers.runtime.query.openapi", broken)
+    monkeypatch.setattr("consumers.runtime.query.app.openapi", broken)
     failed = world.client().get("/openapi.json")
     assert failed.status_code == 500
     assert failed.json["type"] == "/problems/internal"

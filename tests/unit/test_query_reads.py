@@ -8,7 +8,7 @@ from threading import Thread
 import pytest
 from structlog.testing import capture_logs
 
-from consumers.runtime.query_templates import Table, Template, parsed
+from consumers.runtime.query.templates import Table, Template, parsed
 from tests.factories import workout
 from tests.unit.query_world import INSIDE, MAY_GO, MILES, World, installed, wait_until
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from consumers.runtime.fates import Fate, State
-from consumers.runtime.query_waiting import Waiting
+from consumers.runtime.query.waiting import Waiting
 from events.envelope import workout_event_id
 from events.log import Logged
 from events.workouts import Sport

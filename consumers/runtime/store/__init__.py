@@ -87,7 +87,9 @@ class StoreReader(Protocol):
     ) -> list[tuple[Position, Fate]]:
         """Return the rows of a state other than applied, earliest due first; or only the due."""
 
-    def rows(self, generation: int, relay: str, after: int, through: int) -> dict[int, State]:
+    def rows(
+        self, generation: int, relay: str, after: int, through: int | None
+    ) -> dict[int, State]:
         """Return number and state of every row of a relay with after < number <= through."""
 
     def counts(self, generation: int) -> dict[State, int]:

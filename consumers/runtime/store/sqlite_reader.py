@@ -83,9 +83,12 @@ class SqliteStoreReader:
             rows = fetch(self._db, sql, values)
             return [(self._position(key), _fate(detail)) for key, detail in rows]
 
-    def rows(self, generation: int, relay: str, after: int, through: int) -> dict[int, State]:
+    def rows(
+        self, generation: int, relay: str, after: int, through: int | None
+    ) -> dict[int, State]:
         """Return number and state of every row of a relay with after < number <= through."""
         base = self._key(Position(relay, 0))
+        through = (1 << NUMBER_BITS) - 1 if through is None else through
         sql = (
             f"SELECT position, state FROM fates_{generation:d} WHERE position > ? AND position <= ?"
         )

@@ -2,8 +2,8 @@
 
 from typing import NamedTuple
 
-from consumers.runtime.query_documents import LISTING
-from consumers.runtime.query_waiting import PARAMETERS
+from consumers.runtime.query.documents import LISTING
+from consumers.runtime.query.waiting import PARAMETERS
 
 
 class Operation(NamedTuple):

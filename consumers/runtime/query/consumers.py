@@ -6,11 +6,11 @@ from datetime import datetime
 
 from flask import Blueprint, Response
 
-from consumers.runtime.query_answers import answer, page, parameters
-from consumers.runtime.query_documents import known
-from consumers.runtime.query_installation import Installation
-from consumers.runtime.query_reading import Reading
-from consumers.runtime.query_reads import Routes, answer_read
+from consumers.runtime.installation import Installation
+from consumers.runtime.query.answers import answer, page, parameters
+from consumers.runtime.query.documents import known
+from consumers.runtime.query.reading import Reading
+from consumers.runtime.query.reads import Routes, answer_read
 from consumers.runtime.status import status, statuses
 
 

@@ -9,7 +9,7 @@ from werkzeug.exceptions import NotFound
 from werkzeug.routing import Map, Rule
 
 from consumers import Read
-from consumers.runtime.query_waiting import PARAMETERS
+from consumers.runtime.query.waiting import PARAMETERS
 from consumers.runtime.registry import Loaded
 
 logger = structlog.get_logger(__name__)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import structlog
 
-from consumers.runtime.query_installation import Installation
+from consumers.runtime.installation import Installation
 from consumers.runtime.registry import Found, Loaded, Unfit, load
 from consumers.runtime.store import StoreReader
 

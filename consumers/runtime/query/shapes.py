@@ -3,9 +3,9 @@
 from typing import Any
 
 from consumers.runtime.fates import State
-from consumers.runtime.query_answers import DEFAULT_LIMIT, LARGEST_LIMIT
-from consumers.runtime.query_fates import NOT_FOR_IT, PENDING, UNKNOWN
-from consumers.runtime.query_waiting import LONGEST_S
+from consumers.runtime.query.answers import DEFAULT_LIMIT, LARGEST_LIMIT
+from consumers.runtime.query.fates import NOT_FOR_IT, PENDING, UNKNOWN
+from consumers.runtime.query.waiting import LONGEST_S
 from consumers.runtime.status import Condition
 
 Shape = dict[str, Any]

@@ -7,10 +7,10 @@ from typing import Any
 from flask import Blueprint, Response
 from werkzeug.routing import PathConverter
 
-from consumers.runtime.query_answers import InvalidQuery, Missing, limit_of, page, parameters
-from consumers.runtime.query_installation import Installation
-from consumers.runtime.query_reading import Reading
-from consumers.runtime.query_waiting import PARAMETERS
+from consumers.runtime.installation import Installation
+from consumers.runtime.query.answers import InvalidQuery, Missing, limit_of, page, parameters
+from consumers.runtime.query.reading import Reading
+from consumers.runtime.query.waiting import PARAMETERS
 from consumers.runtime.store import Generation
 from consumers.runtime.store.sqlite_documents import SqliteDocuments
 from events.schema_fields import shown

@@ -9,12 +9,12 @@ from typing import Any
 import structlog
 from flask import Response
 
-from consumers.runtime.query_answers import Missing, NotServed, parameters
-from consumers.runtime.query_code import Code
-from consumers.runtime.query_installation import Installation
-from consumers.runtime.query_reading import Reading
-from consumers.runtime.query_templates import Table
-from consumers.runtime.query_waiting import PARAMETERS
+from consumers.runtime.installation import Installation
+from consumers.runtime.query.answers import Missing, NotServed, parameters
+from consumers.runtime.query.code import Code
+from consumers.runtime.query.reading import Reading
+from consumers.runtime.query.templates import Table
+from consumers.runtime.query.waiting import PARAMETERS
 from consumers.runtime.registry import Loaded
 from consumers.runtime.store import Generation
 from consumers.runtime.store.sqlite_documents import SqliteDocuments

@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from consumers.runtime.fates import Fate
-from consumers.runtime.query_answers import rfc3339
-from consumers.runtime.query_installation import Installation
+from consumers.runtime.installation import Installation
+from consumers.runtime.query.answers import rfc3339
 from consumers.runtime.store.sqlite_reader import SqliteStoreReader
 from events.errors import Outage
 from events.log import Logged

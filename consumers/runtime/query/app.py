@@ -7,15 +7,15 @@ import structlog
 from flask import Blueprint, Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
-from consumers.runtime.query_answers import InvalidQuery, Missing, NotServed, answer, problem
-from consumers.runtime.query_consumers import consumer_routes
-from consumers.runtime.query_documents import KeyConverter, document_routes
-from consumers.runtime.query_events import event_routes
-from consumers.runtime.query_installation import Installation
-from consumers.runtime.query_openapi import openapi
-from consumers.runtime.query_pages import docs_page, front_page
-from consumers.runtime.query_reading import Reading
-from consumers.runtime.query_reads import Routes
+from consumers.runtime.installation import Installation
+from consumers.runtime.query.answers import InvalidQuery, Missing, NotServed, answer, problem
+from consumers.runtime.query.consumers import consumer_routes
+from consumers.runtime.query.documents import KeyConverter, document_routes
+from consumers.runtime.query.events import event_routes
+from consumers.runtime.query.openapi import openapi
+from consumers.runtime.query.pages import docs_page, front_page
+from consumers.runtime.query.reading import Reading
+from consumers.runtime.query.reads import Routes
 from events.errors import Outage
 from events.problems import for_status, page
 from events.schema_fields import shown

@@ -7,9 +7,9 @@ from typing import Any
 import structlog
 from flask import Response
 
-from consumers.runtime.query_answers import NotServed, answer, problem
-from consumers.runtime.query_installation import Installation
-from consumers.runtime.query_waiting import Waiting
+from consumers.runtime.installation import Installation
+from consumers.runtime.query.answers import NotServed, answer, problem
+from consumers.runtime.query.waiting import Waiting
 from consumers.runtime.store import Generation
 from consumers.runtime.store.sqlite_documents import SqliteDocuments
 from events.errors import PacelineError

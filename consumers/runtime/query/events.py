@@ -6,7 +6,8 @@ from typing import Any
 
 from flask import Blueprint, Response
 
-from consumers.runtime.query_answers import (
+from consumers.runtime.installation import Installation
+from consumers.runtime.query.answers import (
     InvalidQuery,
     Missing,
     answer,
@@ -15,9 +16,8 @@ from consumers.runtime.query_answers import (
     parameters,
     rfc3339,
 )
-from consumers.runtime.query_fates import fates_of
-from consumers.runtime.query_installation import Installation
-from consumers.runtime.query_waiting import is_event_id
+from consumers.runtime.query.fates import fates_of
+from consumers.runtime.query.waiting import is_event_id
 from events.envelope import WORKOUT_COMPLETED, from_bytes, to_json
 from events.errors import NewerVersion, Undecodable
 from events.log import Conflict, Logged, Selection

@@ -9,11 +9,11 @@ from typing import Any
 from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
 
-from consumers.runtime.query_operations import OPERATIONS, Operation
-from consumers.runtime.query_reading import FATE_HEADER
-from consumers.runtime.query_shapes import ID, OPTIONS, SHAPES, TEXT, TIME, ref
-from consumers.runtime.query_templates import Route
-from consumers.runtime.query_waiting import PARAMETERS
+from consumers.runtime.query.operations import OPERATIONS, Operation
+from consumers.runtime.query.reading import FATE_HEADER
+from consumers.runtime.query.shapes import ID, OPTIONS, SHAPES, TEXT, TIME, ref
+from consumers.runtime.query.templates import Route
+from consumers.runtime.query.waiting import PARAMETERS
 from events.problems import MEDIA_TYPE, PROBLEMS
 from events.schemas import WorkoutCompletedV1
 

@@ -5,9 +5,9 @@ import time
 from threading import BoundedSemaphore
 from uuid import UUID
 
-from consumers.runtime.query_answers import InvalidQuery
-from consumers.runtime.query_fates import PENDING, UNKNOWN, fate_of
-from consumers.runtime.query_installation import Installation
+from consumers.runtime.installation import Installation
+from consumers.runtime.query.answers import InvalidQuery
+from consumers.runtime.query.fates import PENDING, UNKNOWN, fate_of
 from events.log import Logged
 from events.patience import Patience
 from events.schema_fields import shown

@@ -1,0 +1,27 @@
+"""Retries: what waited for its time, each tried alone, as a suspect is."""
+
+import time
+
+from consumers.runtime.fates import State
+from consumers.runtime.guard import Guard
+from consumers.runtime.operations import delivered
+from consumers.runtime.store import Store
+from consumers.runtime.worker import Worker
+from events.log import LogReader, row_at
+
+_AT_ONCE = 50
+
+
+def take_due(
+    log: LogReader, store: Store, worker: Worker, generation: int, *, guard: Guard
+) -> bool:
+    """Try some of what is due, and say whether there was any; stops where the process has grown."""
+    now_ms = int(time.time() * 1000)
+    due = store.open_fates(generation, State.RETRYING, due_ms=now_ms, limit=_AT_ONCE)
+    for position, fate in due:
+        row = row_at(log, position)
+        if row is not None:
+            worker.apply_alone(delivered(row), fate)
+        if guard.swollen():
+            break
+    return bool(due)
