@@ -1,9 +1,8 @@
 """The composition root: the only place that wires parts together, and the `paceline` command."""
 
-import os
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from functools import partial
+from dataclasses import replace
 from importlib.metadata import version
 from threading import Thread
 from typing import Any
@@ -21,7 +20,7 @@ from consumers.runtime.fates import Ladder
 from consumers.runtime.guard import Guard
 from consumers.runtime.parts import Parts
 from consumers.runtime.query.app import create_query_app
-from consumers.runtime.registry import Loaded, Unfit, find, load
+from consumers.runtime.registry import Loaded, Unfit, find, is_replaced, load
 from consumers.runtime.runner import Runner
 from consumers.runtime.status import Installation
 from consumers.runtime.store.sqlite import SqliteStore
@@ -35,9 +34,9 @@ from events.journal import keep_journal
 from events.lock import FileLock
 from events.log import LogReader, Watermarks
 from events.log.sqlite import SqliteEventLog
-from events.log.sqlite_reader import SqliteLogReader, passed_row
+from events.log.sqlite_reader import SqliteLogReader, bookmark_in
 from events.patience import Patience
-from events.process import die_with_parent, die_with_supervisor, on_stop
+from events.process import die_with_supervisor, on_stop
 from events.relay import Relay
 from events.serving import THREADS, serve
 from events.settings import Settings, read_settings
@@ -72,9 +71,8 @@ class Platform:
             return []
         outbox = OutboxReader(self.settings.outbox_file)
         log = SqliteLogReader.open(self.settings.log_file)
-        mark = log.load(outbox.source_id)
+        passed = outbox.passed(log.load(outbox.source_id))
         stuck = frozenset(row.row for row in log.stuck(outbox.source_id))
-        passed = mark.row if mark else 0
         return [Accepting(outbox.source_id, passed, stuck, outbox.ids())]
 
     def worker_for(self, consumer: str) -> AbstractContextManager[Check]:
@@ -84,24 +82,27 @@ class Platform:
 
 def producer_app() -> Flask:
     """Make the producer's application; granian calls it inside the one process that accepts."""
-    die_with_parent(os.getppid())
+    die_with_supervisor()
     settings = read_settings()
     keep_journal("producer")
-    passed = partial(passed_row, settings.log_file)
+
+    def passed(source: str) -> int:
+        return reader.passed(bookmark_in(settings.log_file, source))
+
     outbox = Outbox(
         settings.outbox_file,
         passed=passed,
         bounds=Bounds(settings.outbox_max_mib << 20, settings.disk_reserve_mib << 20),
         wait_s=TAKEOVER_S,
     )
-    forwarding = Forwarding(settings.query_url, seats=THREADS - 4)
     reader = OutboxReader(settings.outbox_file)
+    forwarding = Forwarding(settings.query_url, seats=THREADS - 4)
     return create_app(outbox, reader, passed=passed, forward=forwarding.forward, host=settings.host)
 
 
 def query_app() -> Flask:
     """Make the query process's application."""
-    die_with_parent(os.getppid())
+    die_with_supervisor()
     keep_journal("query")
     return create_query_app(read_settings())
 
@@ -140,7 +141,8 @@ def run_consumer(settings: Settings, name: str) -> None:
             store.set_mark("problem", str(unfit))
             raise
         if log is not None:
-            Runner(_parts(settings, loaded, store, log, guard, patience)).run()
+            parts = _parts(settings, loaded, store, log, guard, patience)
+            Runner(replace(parts, replaced=lambda: is_replaced(found[name], loaded))).run()
 
 
 def _parts(

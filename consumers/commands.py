@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import click
 
-from consumers.runtime.asking import Check, ask
+from consumers.runtime.asking import Check, ask, check_known
 from consumers.runtime.audit import Accepting, audit_accepting, audit_consumer
 from consumers.runtime.control import Control
 from consumers.runtime.doctor import findings
@@ -115,6 +115,8 @@ def audit(platform: Platform, only: tuple[str, ...], as_json: bool) -> None:
     Example:
       paceline audit
     """
+    for name in only:
+        check_known(platform.installation, name)
     rows, wrong = [], []
     accepting = platform.accepting()
     log = platform.log()

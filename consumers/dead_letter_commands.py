@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from consumers.runtime.asking import ask, state_of
+from consumers.runtime.asking import ask, check_known, state_of
 from consumers.runtime.fates import Fate, State
 from consumers.runtime.operations import dead_letters as chosen_of
 from events.log import Position, row_at
@@ -20,6 +20,8 @@ def dead_letters() -> None:
 
 
 def _dead(platform: Any, only: str | None) -> list[tuple[str, Position, Fate]]:
+    if only:
+        check_known(platform.installation, only)
     names = [only] if only else platform.installation.names()
     found = []
     for name in names:
@@ -76,19 +78,19 @@ def show_dead(platform: Any, consumer: str, reason: str | None, limit: int, as_j
       paceline dead-letters show calories --limit 1
     """
     log = platform.log()
-    rows = []
+    letters = []
     arguments = {"reason": reason} if reason else {}
     store, live = state_of(platform, consumer)
     for position, fate in chosen_of(log, store.open_fates(live.number, State.DEAD), arguments)[
         :limit
     ]:
         row = row_at(log, position)
-        rows.append(_letter(row.event_id if row else "/".join(map(str, position)), fate))
+        letters.append(_letter(row.event_id if row else "/".join(map(str, position)), fate))
     if as_json:
-        show(rows, as_json=True)
+        show(letters, as_json=True)
         return
-    for row in rows:
-        click.echo("\n".join(f"{name}: {value}" for name, value in row.items()) + "\n")
+    for letter in letters:
+        click.echo("\n".join(f"{name}: {value}" for name, value in letter.items()) + "\n")
 
 
 def _letter(event_id: str, fate: Fate) -> dict[str, Any]:
@@ -114,7 +116,7 @@ def _act(
         arguments["reason"] = reason
     store, live = state_of(platform, consumer)
     chosen = chosen_of(platform.log(), store.open_fates(live.number, State.DEAD), arguments)
-    click.echo(f"{consumer}: {len(chosen)} dead letters would be {verb}ed:".replace("eed", "ed"))
+    click.echo(f"{consumer}: {verb} would change {len(chosen)}:")
     for why in sorted({fate.reason for _, fate in chosen}):
         click.echo(f"  {sum(fate.reason == why for _, fate in chosen)} x {why}")
     if not chosen:

@@ -5,6 +5,11 @@ import sys
 
 import structlog
 
+# Without the frames' variables: they hold what people did, and pages of it.
+_traceback = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+)
+
 
 def keep_journal(process: str) -> None:
     """Write this process's log to stderr, each line with the name of the process."""
@@ -19,7 +24,7 @@ def keep_journal(process: str) -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *([] if terminal else [structlog.processors.dict_tracebacks]),
+            *([] if terminal else [_traceback]),
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),

@@ -19,6 +19,8 @@ def shown(value: object) -> str:
         text = ascii(value) if not isinstance(value, int | float) else str(value)
     except ValueError:
         text = "a number of thousands of digits"
+    except RecursionError:
+        text = "something nested very deeply"
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
@@ -91,6 +93,22 @@ class _Strict(fields.Field[Any]):
     def read(self, name: str, value: Any) -> Any:
         """Return the value as the fact has it; raises ValidationError."""
         raise NotImplementedError
+
+
+class Part(fields.Nested):
+    """An object inside another one."""
+
+    def deserialize(
+        self,
+        value: Any,
+        attr: str | None = None,
+        data: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Return its values; raises ValidationError."""
+        if value is None:
+            _fault("null", f"{self.name} is null; leave it out where it is not known.")
+        return self.schema.load(value)
 
 
 class Thousandths(_Strict):

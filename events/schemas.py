@@ -5,10 +5,20 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-from marshmallow import ValidationError, fields
+from marshmallow import ValidationError
 
 from events.errors import PacelineError
-from events.schema_fields import Id, Line, Moment, OneOf, StrictSchema, Thousandths, Whole, shown
+from events.schema_fields import (
+    Id,
+    Line,
+    Moment,
+    OneOf,
+    Part,
+    StrictSchema,
+    Thousandths,
+    Whole,
+    shown,
+)
 from events.workouts import (
     Athlete,
     Origin,
@@ -69,9 +79,9 @@ class WorkoutCompletedV1(StrictSchema):
     max_heart_rate_mbpm = Thousandths(20, 300, data_key="max_heart_rate")
     avg_power_mw = Thousandths(0, 5_000, data_key="avg_power_w")
     energy_cal = Thousandths(0, 100_000, data_key="energy_kcal")
-    athlete = fields.Nested(AthleteV1)
+    athlete = Part(AthleteV1)
     source = OneOf(Source)
-    recording = fields.Nested(RecordingV1)
+    recording = Part(RecordingV1)
     visibility = OneOf(Visibility, load_default=Visibility.PUBLIC)
     origin = OneOf(Origin, load_default=Origin.LIVE)
 

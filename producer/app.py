@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import structlog
 from flask import Flask, Response
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from events.problems import for_status
 from producer.answers import problem
@@ -40,7 +40,10 @@ def create_app(
 
 def _http_error(error: Exception) -> Response:
     code = error.code if isinstance(error, HTTPException) else None
-    return problem(for_status(code or 500), str(error))
+    response = problem(for_status(code or 500), str(error))
+    if isinstance(error, MethodNotAllowed) and error.valid_methods:
+        response.headers["Allow"] = ", ".join(error.valid_methods)
+    return response
 
 
 def _unexpected(error: Exception) -> Response:

@@ -9,7 +9,13 @@ from flask import Response, request
 from producer.answers import problem
 
 DEADLINE_S = 7.0
-_BACK = ("Content-Type", "Paceline-Fate", "Retry-After", "Cache-Control", "ETag")
+_BACK = (
+    "Content-Type",
+    "Paceline-Fate",
+    "Retry-After",
+    "Cache-Control",
+    "X-Content-Type-Options",
+)
 
 
 class Forwarding:

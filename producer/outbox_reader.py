@@ -7,7 +7,7 @@ from typing import NamedTuple
 import apsw
 
 from events.envelope import Sealed, id_bytes, id_text
-from events.sources import Row
+from events.sources import Bookmark, Row
 from events.sqlite import connect_reader, named_errors
 
 
@@ -50,6 +50,11 @@ class OutboxReader:
         with named_errors(f"outbox {self._path}"):
             found = self._db.execute("SELECT id FROM outbox WHERE row = ?", (row,)).get
         return id_text(found) if found else None
+
+    def passed(self, mark: Bookmark | None) -> int:
+        """Return up to which row a bookmark shows that the relay is; 0 for one of another past."""
+        known = mark is not None and self.event_id_at(mark.row) == mark.event_id
+        return mark.row if mark is not None and known else 0
 
     def remembered(self, event_id: str) -> Remembered | None:
         """Return what is known of an event, or None."""

@@ -4,11 +4,10 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Any
-from uuid import UUID
 
 from flask import Blueprint, Response, request
 
-from events.envelope import Sealed, seal, to_json
+from events.envelope import Sealed, is_id, seal, to_json
 from events.errors import Outage, PacelineError
 from events.problems import page
 from events.schema_fields import shown
@@ -57,7 +56,7 @@ def routes(
 
     @blueprint.get("/v1/events/<event_id>")
     def get_event(event_id: str) -> Response:
-        found = reader.remembered(event_id) if _is_uuid(event_id) else None
+        found = reader.remembered(event_id) if is_id(event_id) else None
         if found is not None and found.row > passed(reader.source_id):
             return answer(_in_outbox(event_id, found))
         response = forward()
@@ -152,13 +151,6 @@ def _in_outbox(event_id: str, found: Remembered) -> dict[str, Any]:
         "state": "accepted",
         "consumers": {},
     }
-
-
-def _is_uuid(text: str) -> bool:
-    try:
-        return str(UUID(text)) == text
-    except ValueError:
-        return False
 
 
 def _refused(error: Exception) -> Response:

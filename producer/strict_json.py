@@ -1,6 +1,7 @@
 """JSON as the door takes it: UTF-8, no NaN, no duplicate keys, no depth that breaks a parser."""
 
 import json
+from collections import Counter
 from typing import Any, NoReturn
 
 from events.errors import PacelineError
@@ -14,8 +15,8 @@ class MalformedJson(PacelineError):
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        counts = Counter(name for name, _ in pairs)
+        twice, _ = counts.most_common(1)[0]
         raise MalformedJson(f"The key {shown(twice)} stands twice in one object.")
     return found
 

@@ -72,11 +72,16 @@ def _watched(control: Control, request: Request, what: str, check: Check) -> Req
     return request
 
 
-def state_of(platform: Asks, consumer: str) -> tuple[StoreReader, Generation]:
-    """Return a consumer's store and live generation; raises PacelineError where it has none."""
-    known = platform.installation.names()
+def check_known(installation: Installation, consumer: str) -> None:
+    """Raise PacelineError that names the consumers there are, where this is none of them."""
+    known = installation.names()
     if consumer not in known:
         raise PacelineError(f"There is no consumer {consumer!r}; there are: {', '.join(known)}.")
+
+
+def state_of(platform: Asks, consumer: str) -> tuple[StoreReader, Generation]:
+    """Return a consumer's store and live generation; raises PacelineError where it has none."""
+    check_known(platform.installation, consumer)
     store = platform.installation.store(consumer)
     live = store.live() if store else None
     if store is None or live is None:

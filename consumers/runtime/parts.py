@@ -17,7 +17,11 @@ Subscribe = Callable[[tuple[str, ...], Watermarks, int], Subscription]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """What a runner is made of; `subscribe` takes bindings, watermarks and a count of suspects."""
+    """What a runner is made of.
+
+    `subscribe` takes bindings, watermarks and a count of suspects; `replaced` tells whether the
+    consumer's file is not what was loaded any more.
+    """
 
     loaded: Loaded
     store: Store
@@ -28,3 +32,4 @@ class Parts:
     limits: Limits
     batch: int
     patience: Patience
+    replaced: Callable[[], bool] = lambda: False

@@ -125,7 +125,7 @@ def _code(module: ModuleType) -> str:
     source = getattr(module, _SOURCE, None)
     if source is None and module.__file__:
         source = Path(module.__file__).read_bytes()
-    return sha256(source or b"").hexdigest()[:16]
+    return _digest(source or b"")
 
 
 def _checked(found: Found, made: Any, code: str) -> Loaded:
@@ -141,3 +141,15 @@ def _checked(found: Found, made: Any, code: str) -> Loaded:
         indexes={name: tuple(of) for name, of in getattr(made, "indexes", {}).items()},
         reads=dict(getattr(made, "reads", {})),
     )
+
+
+def is_replaced(found: Found, loaded: Loaded) -> bool:
+    """Say whether a consumer's file is not the code that was loaded; packages need a restart."""
+    if found.attribute is not None:
+        return False
+    file = Path(found.place)
+    return file.exists() and _digest(file.read_bytes()) != loaded.code
+
+
+def _digest(source: bytes) -> str:
+    return sha256(source).hexdigest()[:16]

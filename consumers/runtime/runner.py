@@ -21,7 +21,7 @@ from events.bus import Batch
 from events.errors import LogRestored, Outage, PacelineError
 
 logger = structlog.get_logger(__name__)
-_CHECK_EVERY_S = 5.0
+_CHECK_EVERY_S = 2.0
 _REPORT_EVERY_S = 0.5
 
 
@@ -158,6 +158,9 @@ class Runner:
         if time.monotonic() < self._check_at:
             return
         self._check_at = time.monotonic() + _CHECK_EVERY_S
+        if self._parts.replaced():
+            logger.info("its file changed", action="replaced", consumer=self._name)
+            self._parts.patience.stop()
         try:
             check_restored(self._log, self._store.watermarks(self._generation.number))
         except LogRestored as restored:
@@ -213,6 +216,11 @@ class Runner:
         if request.verb in ("pause", "resume"):
             return self._pause_steps(request)
         make = operation(request.verb)
+        if request.verb == "replay" and self._still():
+            raise PacelineError(
+                f"{self._name} stands still, and would count some events twice: "
+                f"{self._store.mark('problem') or 'it is paused, or being rebuilt'}"
+            )
         live = self._generation
         return make(request, self._parts.control, self._log, self._store, self._live_worker, live)
 

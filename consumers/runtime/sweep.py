@@ -68,6 +68,6 @@ def check_restored(log: LogReader, marks: Watermarks) -> None:
         if settled.get(relay, 0) < number:
             raise LogRestored(
                 f"The log ends at {settled.get(relay, 0)} of relay {relay[:8]}, and this consumer "
-                f"has seen {number}: the log was restored from an older copy. Refill it with "
-                "`paceline relay --again 1`, then rebuild this consumer: `paceline rebuild NAME`."
+                f"has seen {number}: the log was restored from an older copy. The relay refills it "
+                "from the outbox; then rebuild this consumer: `paceline rebuild NAME`."
             )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import apsw
 
-from events.envelope import id_bytes, id_text
+from events.envelope import id_bytes, id_text, is_id
 from events.errors import Outage
 from events.log import Conflict, Logged, Position, Selection
 from events.sources import Bookmark, Stuck
@@ -34,6 +34,8 @@ class SqliteLogReader:
 
     def get(self, event_id: str) -> Logged | None:
         """Return the event of an id, or None."""
+        if not is_id(event_id):
+            return None
         rows = self.scan(Selection(ids=(event_id,)), limit=1)
         return rows[0] if rows else None
 
@@ -125,13 +127,12 @@ def in_ms(moment: datetime) -> int:
     return int(moment.astimezone(UTC).timestamp() * 1000)
 
 
-def passed_row(path: Path, source: str) -> int:
-    """Return up to which row the relay has carried a source on; 0 where there is no log yet."""
+def bookmark_in(path: Path, source: str) -> Bookmark | None:
+    """Return the relay's bookmark in a source; None where there is none, or no log yet."""
     with suppress(Outage):
         log = SqliteLogReader.open(path)
         try:
-            mark = log.load(source)
-            return mark.row if mark else 0
+            return log.load(source)
         finally:
             log.close()
-    return 0
+    return None

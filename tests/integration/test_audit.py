@@ -41,7 +41,7 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 def audited(world: World) -> ConsumerAudit:
     """Audit as the command does: with readers of its own, the store before the log."""
-    store = SqliteStoreReader.open(world.folder / "store.db")
+    store = SqliteStoreReader.open(world.folder / "consumers" / "tally.db")
     log = SqliteLogReader.open(world.folder / "log.db")
     try:
         with store.moment():
@@ -114,7 +114,9 @@ def test_an_event_below_the_watermark_without_a_fate_is_told_by_its_id(
     world.post(facts(20))
     world.run()
     assert audited(world).holds
-    changed(world, "store.db", "DELETE FROM fates_1 WHERE position % (1 << 40) IN (1, 8, 20)")
+    changed(
+        world, "consumers/tally.db", "DELETE FROM fates_1 WHERE position % (1 << 40) IN (1, 8, 20)"
+    )
     found = audited(world)
     assert not found.holds
     assert found.without_fate == [

@@ -17,7 +17,8 @@ from events.errors import Outage, PacelineError
 from events.log import Logged, Selection
 from events.workouts import Sport
 from tests.factories import workout
-from tests.integration.world import ACCEPTED_AT, Killed, Tally, World, facts, tallied, without
+from tests.integration.doubles import Killed, UntilPatience
+from tests.integration.world import ACCEPTED_AT, Tally, World, facts, tallied, without
 
 BAD = ("w-3", "w-7", "w-8")
 
@@ -157,24 +158,42 @@ def test_a_replayed_event_that_ends_the_process_is_struck_and_the_replay_goes_on
         if event.data.workout_id == "w-17":
             raise MemoryError  # what ends the process, under a guard that does
 
-    world.worker()
-    world.store.set_mark("paused", "1")
+    world.batch = 5
     world.post(facts(20))
     world.consumer = Tally(end)
     request = world.control.ask("tally", "replay", {})
     ends = 0
-    while ends < 5:
+    while ends < 9:
         try:
             world.run(lambda: world.control.get(request.id).ended)
         except MemoryError:
             ends += 1
         else:
             break
-    assert ends == 2  # in the part, and then alone, with a strike
     assert world.control.get(request.id).state is RequestState.DONE
-    assert world.counts() == {State.APPLIED: 19, State.RETRYING: 1}
-    assert world.fates()["w-17"].strikes == 1
+    assert world.counts() == {State.APPLIED: 19, State.DEAD: 1}
+    assert world.fates()["w-17"].strikes == 3
+    # With others, then again for the culprit, and alone with each of its first two strikes.
+    assert world.consumer.folded.count("w-17") == ends == 3
     assert world.documents() == tallied(without(facts(20), "w-17"))
+
+
+@pytest.mark.parametrize("mark", ["paused", "problem"])
+def test_a_consumer_that_stands_still_does_not_replay(world: World, mark: str) -> None:
+    def stop(commit: Commit) -> None:
+        world.store.set_mark(mark, "it has a reason")
+
+    world.post(facts(5))
+    world.store.after = stop
+    world.run()
+    world.store.after = lambda commit: None
+    request = world.control.ask("tally", "replay", {})
+    runner = world.runner(UntilPatience(lambda: world.control.get(request.id).ended))
+    world.store.set_mark(mark, "it has a reason")
+    runner.run()
+    assert world.control.get(request.id).state is RequestState.FAILED
+    assert "tally stands still" in world.control.get(request.id).answer["error"]
+    assert world.documents() == tallied(facts(5))
 
 
 # Dead letters.
@@ -261,9 +280,8 @@ def test_an_operation_that_is_cancelled_stops_at_its_next_step_and_keeps_what_it
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(operations, "_AT_ONCE", 4)
-    world.worker()
-    world.store.set_mark("paused", "1")
     world.post(facts(20))
+    world.worker().apply([], through=world.log.settled())  # none has a fate, and none is awaited
     request = world.control.ask("tally", "replay", {})
 
     def cancel(commit: Commit) -> None:

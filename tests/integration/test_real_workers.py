@@ -132,6 +132,20 @@ def test_a_worker_that_is_asked_to_end_ends_well_and_leaves_nobody_suspect(place
     assert "Traceback" not in place.journal()
 
 
+def test_a_worker_whose_file_was_replaced_ends_so_that_the_next_one_runs_the_new_code(
+    place: Place,
+) -> None:
+    place.plug_in()
+    append(place.log, facts(5))
+    process = place.start("consume", "tally")
+    until(lambda: len(place.fates()) == 5, what="they are applied")
+    place.plug_in(version=2)
+    assert process.wait(30) == 0
+    assert running(place) is None
+    lives(place, lambda: [one.version for one in place.generations()] == [1, 2])
+    assert place.documents() == tallied(facts(5))
+
+
 def running(place: Place) -> str | None:
     store = place.store()
     return store.mark("running") if store else None

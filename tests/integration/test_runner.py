@@ -17,16 +17,8 @@ from consumers.runtime.store import Change, Commit
 from events import upcasters
 from events.envelope import Event, seal
 from events.errors import Outage
-from tests.integration.world import (
-    ACCEPTED_AT,
-    Killed,
-    StillGuard,
-    Tally,
-    World,
-    facts,
-    tallied,
-    without,
-)
+from tests.integration.doubles import Killed, StillGuard
+from tests.integration.world import ACCEPTED_AT, Tally, World, facts, tallied, without
 
 
 @pytest.fixture

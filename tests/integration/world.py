@@ -3,8 +3,7 @@
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -16,8 +15,7 @@ from consumers.runtime.guard import Guard
 from consumers.runtime.parts import Parts
 from consumers.runtime.registry import Loaded
 from consumers.runtime.runner import Runner
-from consumers.runtime.store import Commit, Generation
-from consumers.runtime.store.sqlite import SqliteStore
+from consumers.runtime.store import Generation
 from consumers.runtime.store.sqlite_reader import SqliteStoreReader
 from consumers.runtime.worker import Limits, Worker
 from events.bus import Delivery
@@ -28,6 +26,7 @@ from events.log.sqlite import SqliteEventLog
 from events.patience import Patience
 from events.workouts import WorkoutCompleted
 from tests.factories import workout
+from tests.integration.doubles import StillGuard, TouchyStore, UntilPatience
 
 ACCEPTED_AT = datetime(2026, 11, 24, 9, tzinfo=UTC)
 USERS = ("ada", "bob", "cyd")
@@ -113,56 +112,6 @@ def fates(store: SqliteStoreReader, log: LogReader) -> dict[str, Fate]:
     }
 
 
-class StillGuard(Guard):
-    """Neither bounds the memory of the tests' process nor ends it, and has no file."""
-
-    def __init__(self, last_words: str = "") -> None:
-        self.last_words = last_words
-
-    def watch(self) -> None:
-        return
-
-    @contextmanager
-    def deadline(self, seconds: float) -> Iterator[None]:
-        yield
-
-    def swollen(self) -> bool:
-        return False
-
-
-class UntilPatience(Patience):
-    """Stops a runner that has nothing to do, once a condition holds."""
-
-    def __init__(self, condition: Callable[[], object], *, within_s: float = 30.0) -> None:
-        super().__init__(most_s=0.01)
-        self._condition, self._deadline = condition, time.monotonic() + within_s
-
-    def wait(self) -> None:
-        if self._condition():
-            self.stop()
-        elif time.monotonic() > self._deadline:
-            raise AssertionError("the runner is idle, and what the test waits for is not so")
-        super().wait()
-
-
-class TouchyStore(SqliteStore):
-    """A store in which `before` and `after` see each commit, and may raise."""
-
-    def __init__(self, path: Path, *, vfs: str | None) -> None:
-        super().__init__(path, vfs=vfs)
-        self.before: Callable[[Commit], object] = lambda commit: None
-        self.after: Callable[[Commit], object] = lambda commit: None
-
-    def commit(self, generation: int, commit: Commit) -> None:
-        self.before(commit)
-        super().commit(generation, commit)
-        self.after(commit)
-
-
-class Killed(BaseException):
-    """The process ends here."""
-
-
 class World:
     """One consumer and its files; its code, its ladder and its store can be replaced."""
 
@@ -171,7 +120,7 @@ class World:
     ) -> None:
         self.folder, self.consumer, self.batch = folder, consumer, batch
         self.log = SqliteEventLog(folder / "log.db", vfs=vfs)
-        self.store = TouchyStore(folder / "store.db", vfs=vfs)
+        self.store = TouchyStore(folder / "consumers" / "tally.db", vfs=vfs)
         self.ladder = Ladder((0.0, 0.0))
         self.guard: Guard = StillGuard()
 

@@ -15,6 +15,7 @@ from flask import Response
 from flask.testing import FlaskClient
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 from werkzeug.test import TestResponse
 
 from events.envelope import from_bytes, workout_event_id
@@ -95,6 +96,13 @@ def problem(response: TestResponse, slug: str) -> dict[str, Any]:
     assert body["type"] == f"/problems/{slug}"
     assert body["title"] == PROBLEMS[slug].title
     return body
+
+
+@pytest.fixture(autouse=True)
+def journal() -> Iterator[list[Any]]:
+    """What is logged; on a terminal's log a deeply nested body would be drawn for minutes."""
+    with capture_logs() as logged:
+        yield logged
 
 
 @pytest.fixture
@@ -488,6 +496,21 @@ def test_an_id_that_the_outbox_remembers_is_never_unknown(door: Door) -> None:
     assert door.client.get(f"/v1/events/{other}").status_code == 404
 
 
+def test_an_id_whose_payload_is_gone_is_not_unknown_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=GIB + GIB // 2))
+    monkeypatch.setattr("producer.outbox_room.PRUNE_EVERY_S", 0.0)
+    door = Door(tmp_path / "outbox.db", bounds=Bounds(free_bytes=GIB))
+    door.passed, door.answer = 1, Response("{}", status=404)
+    door.run()
+    remembered = door.kept.remembered(ADA_1)
+    assert remembered is not None
+    assert remembered.body is None
+    assert door.client.get(f"/v1/events/{ADA_1}").status_code == 200
+    door.outbox.close()
+
+
 @pytest.mark.parametrize(
     "event_id", ["x", "..", "%00", ADA_1.upper(), f"{ADA_1}%0A", f"{{{ADA_1}}}", "%ff", "%ed%a0%80"]
 )
@@ -531,10 +554,11 @@ def test_it_is_healthy_and_ready(door: Door) -> None:
 
 
 def test_a_fault_of_ours_is_a_problem_document_too(
-    door: Door, monkeypatch: pytest.MonkeyPatch
+    door: Door, monkeypatch: pytest.MonkeyPatch, journal: list[Any]
 ) -> None:
     def broken(events: object) -> None:
         raise apsw.CorruptError("the file is malformed")
 
     monkeypatch.setattr(door.outbox, "accept", broken)
     problem(door.client.post(ONE, json=RUN), "internal")
+    assert [one["action"] for one in journal] == ["request_failed"]

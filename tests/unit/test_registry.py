@@ -2,13 +2,14 @@
 
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 
 from consumers.runtime import registry
-from consumers.runtime.registry import Loaded, Unfit, find, load
+from consumers.runtime.registry import Loaded, Unfit, find, is_replaced, load
 from consumers.runtime.store.sqlite import SqliteStore
 
 Drop = Callable[..., Path]
@@ -154,6 +155,22 @@ def test_code_is_known_by_its_source(drop: Drop) -> None:
 def test_a_file_is_read_again_each_time_it_is_loaded(drop: Drop) -> None:
     assert loaded(drop()).version == 3
     assert loaded(drop(source=GOOD.replace("version = 3", "version = 4"))).version == 4
+
+
+def test_a_file_that_was_changed_since_it_was_loaded_is_known_as_replaced(drop: Drop) -> None:
+    file = drop()
+    found, first = find(file.parent)["recovery"], loaded(file)
+    assert not is_replaced(found, first)
+    drop(source=GOOD + "# changed")
+    assert is_replaced(found, first)
+    assert not is_replaced(found, loaded(file))
+    file.unlink()  # which is for the supervisor to notice
+    assert not is_replaced(found, first)
+
+
+def test_an_installed_consumer_is_replaced_by_a_restart_alone(tmp_path: Path) -> None:
+    found = find(tmp_path)["calories"]
+    assert not is_replaced(found, replace(load(found), code="another"))
 
 
 WITHOUT_FOLD = GOOD.replace("def fold", "def unfold")

@@ -125,7 +125,7 @@ def test_a_workout_with_other_content_was_imported_already(door: Door) -> None:
     door.answer = lambda _: problem(409, title="Conflict.", detail="It is there.")
     (found,) = posted(door, WORKOUTS[:1])
     assert not found.accepted
-    assert found.reason == "was imported already with other options; the first stays"
+    assert (found.reason, found.conflicting) == ("with other options; the first stays", True)
 
 
 def test_a_bad_workout_stops_nothing_and_every_fault_is_its_reason(door: Door) -> None:
