@@ -9,8 +9,8 @@ from typing import NamedTuple
 import apsw
 import structlog
 
-from events.errors import Outage, PacelineError
-from events.sqlite import fetch_one, writing
+from events.errors import PacelineError
+from events.sqlite import fetch_one, named_errors, writing
 
 logger = structlog.get_logger(__name__)
 KEEP_S = 7 * 24 * 3600
@@ -73,10 +73,11 @@ class Room:
         self._prune_at = time.monotonic() + PRUNE_EVERY_S
         try:
             row = self._passed()
-            self._passed_total = self._total_through(row)
+            with named_errors(f"outbox {self._path}"):
+                self._passed_total = self._total_through(row)
             self._prune(row)
-        except Outage as outage:
-            logger.warning("not pruned", action="outbox_prune", reason=str(outage))
+        except PacelineError as error:
+            logger.warning("not pruned", action="outbox_prune", reason=str(error))
 
     def _prune(self, passed: int) -> None:
         oldest = "SELECT row, accepted_at FROM outbox WHERE row < ? ORDER BY row LIMIT 1000"

@@ -46,6 +46,16 @@ class SqliteEventLog(SqliteLogReader):
     def append(self, events: Sequence[Sealed], *, source: str) -> list[Appended]:
         """Store what is new, synced with how far it is settled, and answer in order."""
         envelopes = [read_envelope(event.body) for event in events]
+        try:
+            return self._append(events, envelopes, source)
+        except BaseException:
+            # What was learned in a transaction that was undone is not so.
+            self._keys.clear()
+            raise
+
+    def _append(
+        self, events: Sequence[Sealed], envelopes: Sequence[Envelope], source: str
+    ) -> list[Appended]:
         with writing(self._db, self._what):
             known = self._known(events)
             fresh: list[tuple[object, ...]] = []

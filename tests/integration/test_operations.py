@@ -180,13 +180,8 @@ def test_a_replayed_event_that_ends_the_process_is_struck_and_the_replay_goes_on
 
 @pytest.mark.parametrize("mark", ["paused", "problem"])
 def test_a_consumer_that_stands_still_does_not_replay(world: World, mark: str) -> None:
-    def stop(commit: Commit) -> None:
-        world.store.set_mark(mark, "it has a reason")
-
     world.post(facts(5))
-    world.store.after = stop
     world.run()
-    world.store.after = lambda commit: None
     request = world.control.ask("tally", "replay", {})
     runner = world.runner(UntilPatience(lambda: world.control.get(request.id).ended))
     world.store.set_mark(mark, "it has a reason")

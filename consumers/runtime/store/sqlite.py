@@ -18,8 +18,8 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS marks (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS relays (small INTEGER PRIMARY KEY, relay TEXT NOT NULL UNIQUE);
 CREATE TABLE IF NOT EXISTS generations (
-    number INTEGER PRIMARY KEY, phase TEXT NOT NULL, version INTEGER NOT NULL, code TEXT NOT NULL,
-    bindings TEXT NOT NULL, indexes TEXT NOT NULL, applied INTEGER NOT NULL, rate REAL NOT NULL,
+    number INTEGER PRIMARY KEY AUTOINCREMENT, phase TEXT NOT NULL, version INTEGER NOT NULL,
+    code TEXT NOT NULL, bindings TEXT NOT NULL, indexes TEXT NOT NULL, applied INTEGER NOT NULL, rate REAL NOT NULL,
     committed_ms INTEGER NOT NULL);
 CREATE UNIQUE INDEX IF NOT EXISTS one_live ON generations (phase) WHERE phase = 'live';
 CREATE TABLE IF NOT EXISTS watermarks (
@@ -63,11 +63,13 @@ class SqliteStore(SqliteStoreReader):
             for built in self.generations():
                 if built.phase is Phase.BUILDING:
                     self._drop(built.number)
-            number = 1 + max((one.number for one in self.generations()), default=0)
             phase = Phase.BUILDING if live else Phase.LIVE
             texts = [_encode(list(bindings)).decode(), _encode(dict(indexes)).decode()]
-            row = (number, phase, version, code, *texts, 0, 0.0, 0)
-            self._db.execute(f"INSERT INTO generations VALUES ({places(9)})", row)
+            row = (phase, version, code, *texts, 0, 0.0, 0)
+            # Numbered by SQLite, which gives no number twice: a worker of a generation that was
+            # dropped must not find another one under its number.
+            self._db.execute(f"INSERT INTO generations VALUES (NULL, {places(8)})", row)
+            number = self._db.last_insert_rowid()
             self._make_tables(number, indexes)
             if live:
                 self._take_over_discarded(number, live.number)
@@ -183,14 +185,15 @@ class SqliteStore(SqliteStoreReader):
             raise Overtaken(f"Generation {generation} of {self._what} is gone.")
 
     def _write_documents(self, generation: int, documents: Sequence[Written]) -> None:
-        sql = (
-            f"INSERT INTO documents_{generation:d} VALUES (?, ?, ?)"
-            " ON CONFLICT (key) DO UPDATE SET revision = excluded.revision, body = excluded.body"
-            f" WHERE documents_{generation:d}.revision = excluded.revision - 1"
-        )
+        table = f"documents_{generation:d}"
+        new = [(key, body.decode()) for key, revision, body in documents if not revision]
+        changed = [(body.decode(), key, at) for key, at, body in documents if at]
         before = self._db.total_changes()
-        rows = ((key, revision + 1, body.decode()) for key, revision, body in documents)
-        self._db.executemany(sql, rows)
+        self._db.executemany(f"INSERT INTO {table} VALUES (?, 1, ?) ON CONFLICT DO NOTHING", new)
+        self._db.executemany(
+            f"UPDATE {table} SET body = ?, revision = revision + 1 WHERE key = ? AND revision = ?",
+            changed,
+        )
         if self._db.total_changes() - before != len(documents):
             raise Overtaken(f"A document of {self._what} was changed by another writer.")
 
@@ -218,12 +221,6 @@ class SqliteStore(SqliteStoreReader):
         self._db.execute(sql, row)
         if not self._db.changes():
             raise Overtaken(f"The fate of {change.position} is not what it was.")
-
-    def forget(self, generation: int, position: Position, fate: Fate) -> None:
-        """Take a strike back that was written in vain: the store failed, not the event."""
-        sql = f"DELETE FROM fates_{generation:d} WHERE position = ? AND detail IS ?"
-        with writing(self._db, self._what):
-            self._db.execute(sql, (self._key(position), _columns(fate)[2]))
 
     def _move_watermarks(self, generation: int, through: Watermarks) -> None:
         sql = (

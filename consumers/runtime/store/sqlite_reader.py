@@ -98,13 +98,13 @@ class SqliteStoreReader:
 
     def counts(self, generation: int) -> dict[State, int]:
         """Return how many rows of each state there are."""
-        sql = f"SELECT state, count(*) FROM fates_{generation:d} WHERE state <> 0 GROUP BY state"
+        sql = (
+            f"SELECT state, count(*) FROM fates_{generation:d} WHERE state <> 0 GROUP BY state"
+            " UNION ALL SELECT 0, applied FROM generations WHERE number = ?"
+        )
         with named_errors(self._what):
-            counts = {_BY_NUMBER[state]: count for state, count in fetch(self._db, sql)}
-            applied = fetch_one(
-                self._db, "SELECT applied FROM generations WHERE number = ?", (generation,)
-            )
-        return {state: counts.get(state, 0) for state in State} | {State.APPLIED: applied or 0}
+            counts = {_BY_NUMBER[state]: n for state, n in fetch(self._db, sql, (generation,))}
+        return {state: counts.get(state, 0) for state in State}
 
     def documents(self, generation: int) -> SqliteDocuments:
         """Return what a read sees."""
