@@ -22,6 +22,8 @@ from events.errors import Outage, PacelineError
 from events.schema_fields import shown
 
 logger = structlog.get_logger(__name__)
+# An address that nobody has may be asked for often; one that somebody just got is not missed long.
+_MISSED_WITHIN_S = 0.1
 
 
 class ReadQuery(dict[str, str]):
@@ -47,12 +49,13 @@ class Routes:
         self._looked = 0.0
         self._lock = threading.Lock()
 
-    def table(self, *, fresh: bool = False) -> Table:
-        """Return the table; only one thread looks it over, the others take it as it is."""
-        due = fresh or time.monotonic() - self._looked >= self._rescan_s
+    def table(self, *, within_s: float | None = None) -> Table:
+        """Return the table, looked over within the time; else by one thread, the others take it."""
+        oldest_s = self._rescan_s if within_s is None else within_s
+        due = time.monotonic() - self._looked >= oldest_s
         if self._table is not None and not due:
             return self._table
-        if self._lock.acquire(blocking=fresh or self._table is None):
+        if self._lock.acquire(blocking=within_s is not None or self._table is None):
             try:
                 self._look_over()
             finally:
@@ -86,9 +89,13 @@ def answer_read(
     try:
         return _answered(path, routes, routes.table(), reading, clock())
     except _Replaced:
-        pass
+        table = routes.table(within_s=0.0)
+    except Missing:
+        if not routes.without():
+            raise
+        table = routes.table(within_s=_MISSED_WITHIN_S)
     try:
-        return _answered(path, routes, routes.table(fresh=True), reading, clock())
+        return _answered(path, routes, table, reading, clock())
     except _Replaced as replaced:
         raise NotServed("unavailable", str(replaced)) from replaced
 

@@ -19,8 +19,8 @@ CREATE TABLE IF NOT EXISTS marks (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS relays (small INTEGER PRIMARY KEY, relay TEXT NOT NULL UNIQUE);
 CREATE TABLE IF NOT EXISTS generations (
     number INTEGER PRIMARY KEY AUTOINCREMENT, phase TEXT NOT NULL, version INTEGER NOT NULL,
-    code TEXT NOT NULL, bindings TEXT NOT NULL, indexes TEXT NOT NULL, applied INTEGER NOT NULL, rate REAL NOT NULL,
-    committed_ms INTEGER NOT NULL);
+    code TEXT NOT NULL, bindings TEXT NOT NULL, indexes TEXT NOT NULL, applied INTEGER NOT NULL,
+    rate REAL NOT NULL, committed_ms INTEGER NOT NULL);
 CREATE UNIQUE INDEX IF NOT EXISTS one_live ON generations (phase) WHERE phase = 'live';
 CREATE TABLE IF NOT EXISTS watermarks (
     generation INTEGER NOT NULL, small INTEGER NOT NULL, number INTEGER NOT NULL,
@@ -78,7 +78,7 @@ class SqliteStore(SqliteStoreReader):
     def _make_tables(self, number: int, indexes: Mapping[str, Sequence[str]]) -> None:
         self._db.execute(
             f"CREATE TABLE documents_{number} (key TEXT PRIMARY KEY, revision INTEGER NOT NULL,"
-            " body TEXT NOT NULL) WITHOUT ROWID"
+            " body TEXT NOT NULL)"
         )
         self._db.execute(
             f"CREATE TABLE fates_{number} (position INTEGER PRIMARY KEY, state INTEGER NOT NULL,"
