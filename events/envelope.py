@@ -4,7 +4,7 @@ from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from functools import cache
 from hashlib import sha256
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID, uuid5
 
 import msgspec
@@ -19,6 +19,10 @@ FACTS: dict[str, type[Any]] = {WORKOUT_COMPLETED: WorkoutCompleted}
 _IDS = UUID("5a0f9c62-2f0b-5d0e-9f0a-7b1c1b1a6f43")
 
 
+Aware = Annotated[datetime, msgspec.Meta(tz=True)]
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
+
 class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     """What the platform reads of an event, by the names on the wire; the fact stays bytes.
 
@@ -30,10 +34,10 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     source: str = SOURCE
     type: str
     subject: str
-    time: datetime
+    time: Aware
     datacontenttype: str = "application/json"
-    dataversion: int
-    acceptedat: datetime
+    dataversion: Annotated[int, msgspec.Meta(ge=1)]
+    acceptedat: Aware
     routingkey: str
     data: msgspec.Raw
 
@@ -131,7 +135,7 @@ def read_envelope(body: bytes) -> Envelope:
     """Return the envelope of an event's bytes; raises Undecodable."""
     try:
         return _envelopes.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except _UNREADABLE as error:
         raise Undecodable(f"These bytes are not an event: {error}: {body[:80]!r}.") from error
 
 
@@ -160,7 +164,7 @@ def _fact(envelope: Envelope) -> Any:
             return _facts[kind].decode(envelope.data)
         data = upcast(kind, version, msgspec.json.decode(envelope.data))
         return msgspec.convert(data, FACTS[kind])
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (*_UNREADABLE, LookupError, TypeError, ValueError, AttributeError) as error:
         raise Undecodable(f"The fact of event {envelope.id} is not a {kind}: {error}.") from error
 
 

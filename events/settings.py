@@ -76,7 +76,7 @@ _MEANINGS = {
     "query_port": "the query process's own port; by default the next one",
     "outbox_max_mib": "how much may wait for the relay before 503",
     "disk_reserve_mib": "free disk that is kept to finish what was accepted",
-    "batch": "how many events a worker folds and commits at once",
+    "batch": "how many events a worker folds and commits at once, at most",
     "fold_batch_s": "how long a consumer's code may take for a batch",
     "fold_alone_s": "how long it may take for a suspect alone",
     "ladder_s": "the waits between attempts; after the last the event is dead",
@@ -96,7 +96,7 @@ def read_settings() -> Settings:
         query_port = env.int("QUERY_PORT", None, validate=validate.Range(min=1, max=65535))
         outbox_max_mib = env.int("OUTBOX_MAX_MIB", 1024, validate=above)
         disk_reserve_mib = env.int("DISK_RESERVE_MIB", 256, validate=above)
-        batch = env.int("BATCH", 1000, validate=validate.Range(min=1, max=1000))
+        batch = env.int("BATCH", 8000, validate=validate.Range(min=1, max=10_000))
         fold_batch_s = env.float("FOLD_BATCH_S", 30.0, validate=validate.Range(min=0.1))
         fold_alone_s = env.float("FOLD_ALONE_S", 5.0, validate=validate.Range(min=0.1))
         ladder_s = env.list("LADDER_S", [1.0, 10.0, 60.0, 600.0, 3600.0], subcast=float)

@@ -133,6 +133,10 @@ class WorkoutCompleted:
     visibility: Visibility = Visibility.PUBLIC
     origin: Origin = Origin.LIVE
 
+    def __post_init__(self) -> None:
+        if self.started_at.tzinfo is None:
+            raise ValueError(f"started_at is {self.started_at}, without an offset")
+
     @property
     def local_date(self) -> date:
         """The civil date of the start at the offset that was written with it."""

@@ -72,8 +72,12 @@ class Outbox:
         """
         self._lock = FileLock(path, wait_s=wait_s)
         self._path = path
-        self._db = connect(path, vfs=vfs, cache_kib=16_000)
-        make(self._db, _SCHEMA, self._what)
+        try:
+            self._db = connect(path, vfs=vfs, cache_kib=16_000)
+            make(self._db, _SCHEMA, self._what)
+        except BaseException:
+            self._lock.release()
+            raise
         self.source_id = str(fetch_one(self._db, "SELECT source_id FROM identity"))
         self._turn = allocate_lock()
         self._waiting: list[_Request] = []
@@ -118,6 +122,7 @@ class Outbox:
             return
         with self._turn:
             if request.leads:
+                request.woken.acquire(blocking=False)
                 return
             if request in self._waiting:
                 self._waiting.remove(request)
@@ -168,7 +173,10 @@ class Outbox:
             known = self._known(events)
             fresh: dict[str, Sealed] = {}
             for request in group:
-                request.answer = self._answer(request.events, known, fresh, full)
+                try:
+                    request.answer = self._answer(request.events, known, fresh, full)
+                except PacelineError as error:  # this one cannot be compared; its neighbours can
+                    request.answer = error
             self._insert(list(fresh.values()))
 
     def _all_are_new(self, events: Sequence[Sealed]) -> bool:

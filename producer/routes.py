@@ -8,7 +8,7 @@ from typing import Any
 from flask import Blueprint, Response, request
 
 from events.envelope import Sealed, is_id, seal, to_json
-from events.errors import Outage, PacelineError
+from events.errors import NewerVersion, Outage, PacelineError
 from events.problems import page
 from events.schema_fields import shown
 from events.schemas import Fault, InvalidWorkout, load_workout
@@ -163,7 +163,7 @@ def _refused(error: Exception) -> Response:
             return problem("conflicting-workout", str(error), faults=_conflicts(error.places))
         case Refusal():
             return problem(error.slug, str(error))
-        case OutboxFull() | Outage():
+        case OutboxFull() | Outage() | NewerVersion():
             return problem("cannot-accept", str(error), retry_after_s=5)
     raise error
 

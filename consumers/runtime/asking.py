@@ -93,22 +93,35 @@ def state_of(platform: Asks, consumer: str) -> tuple[StoreReader, Generation]:
 def worker_for(store: Path, consumer: str) -> Iterator[Check]:
     """Have somebody do what is asked: the worker that holds the store, or a new one.
 
-    The check raises PacelineError where the new one has ended before its work.
+    The check starts one where nobody holds the store any more; it raises PacelineError where the
+    one that it started has ended before its work.
     """
+    started: list[subprocess.Popen[bytes]] = []
+
+    def check() -> None:
+        if started and started[0].poll() is None:
+            return
+        held = _is_held(store)
+        if started and not held:
+            raise PacelineError(f"The worker of {consumer} ended; its log above says why.")
+        started.clear()
+        if not held:
+            arguments = [sys.executable, "-m", "cli", "consume", consumer]
+            environment = {**os.environ, PARENT: str(os.getpid())}
+            started.append(subprocess.Popen(arguments, env=environment))
+
+    try:
+        check()
+        yield check
+    finally:
+        for process in started:
+            process.terminate()
+            process.wait()
+
+
+def _is_held(store: Path) -> bool:
     try:
         FileLock(store).release()
     except Held:
-        yield lambda: None
-        return
-    arguments = [sys.executable, "-m", "cli", "consume", consumer]
-    process = subprocess.Popen(arguments, env={**os.environ, PARENT: str(os.getpid())})
-
-    def check() -> None:
-        if process.poll() is not None:
-            raise PacelineError(f"The worker of {consumer} ended; its log above says why.")
-
-    try:
-        yield check
-    finally:
-        process.terminate()
-        process.wait()
+        return True
+    return False

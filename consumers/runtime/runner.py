@@ -16,7 +16,7 @@ from consumers.runtime.retries import take_due
 from consumers.runtime.starting import explain_strike, wake_waiting
 from consumers.runtime.store import Generation, Phase
 from consumers.runtime.sweep import check_restored
-from consumers.runtime.worker import Worker
+from consumers.runtime.worker import IN_HAND, Worker
 from events.bus import Batch
 from events.errors import LogRestored, Outage, PacelineError
 
@@ -62,7 +62,7 @@ class Runner:
                 action="code_changed",
                 consumer=self._name,
             )
-        return self._parts.batch if unclean else 0
+        return int(self._store.mark(IN_HAND) or 0) if unclean else 0
 
     def _new_generation(self) -> Generation:
         loaded = self._parts.loaded
@@ -136,6 +136,7 @@ class Runner:
                     patience.wait()
         except Swollen:
             return  # Those that were suspect and had no turn yet are so for the next process.
+        self._store.set_mark(IN_HAND, None)
         self._store.set_mark("running", None)
 
     def _turn(self) -> bool:

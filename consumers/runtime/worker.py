@@ -18,6 +18,7 @@ from events.errors import NewerVersion, Outage, Overtaken, Refused, Undecodable
 from events.log import Position, Watermarks
 
 logger = structlog.get_logger(__name__)
+IN_HAND = "in-hand"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ class Worker:
         self._consumer, self._store, self._generation = consumer, store, generation
         self._guard, self._limits = guard, limits
         self._rate = Rate()
+        self._in_hand = 0
 
     def take(self, batch: Batch) -> None:
         """Give a batch its fates: what may have ended the process before goes alone and first.
@@ -51,12 +53,24 @@ class Worker:
         Raises Swollen between two suspects, so that the next one is not struck for a leak of those
         before it.
         """
+        self._say_in_hand(len(batch.deliveries))
         suspects = [delivery for delivery in batch.deliveries if delivery.redelivered]
         for suspect in self._without_row(suspects):
             self.apply_alone(suspect, None)
             if self._guard.swollen():
                 raise Swollen
         self.apply(batch.deliveries, through=batch.through)
+
+    def _say_in_hand(self, count: int) -> None:
+        """Write how many events this process may have in its hands, before it has them.
+
+        Whoever comes after it, if it does not end cleanly, suspects that many and no more.
+        """
+        if count > self._in_hand:
+            before = int(self._store.mark(IN_HAND) or 0)
+            self._in_hand = max(before, 1 << (count - 1).bit_length())
+            if self._in_hand > before:
+                self._store.set_mark(IN_HAND, str(self._in_hand))
 
     def apply(self, deliveries: Sequence[Delivery], *, through: Watermarks | None = None) -> int:
         """Give every delivery a fate and return how many were applied now.

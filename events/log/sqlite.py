@@ -5,6 +5,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from events.envelope import Envelope, Sealed, id_bytes, id_text, read_envelope, same_fact
+from events.errors import NewerVersion, Undecodable
 from events.log import Appended, Outcome, Position
 from events.log.sqlite_reader import COLUMNS, TABLES, SqliteLogReader, in_ms
 from events.sources import Bookmark, Stuck
@@ -102,13 +103,12 @@ class SqliteEventLog(SqliteLogReader):
                 "INSERT INTO routing_keys (routing_key, kind) VALUES (?, ?) ON CONFLICT DO NOTHING"
             )
             self._db.execute(sql, (key, envelope.type))
-            found = self._db.execute("SELECT small FROM routing_keys WHERE routing_key = ?", (key,))
-            self._keys[key] = int(found.get)
+            self._keys = dict(self._db.execute("SELECT routing_key, small FROM routing_keys"))
         return self._keys[key]
 
     def _again(self, event: Sealed, source: str, digest: bytes, stored: Appended) -> Appended:
         again = stored._replace(outcome=Outcome.DUPLICATE)
-        if event.digest == digest or same_fact(event.body, stored.body):
+        if event.digest == digest or _same(event.body, stored.body):
             return again
         sql = "INSERT INTO conflicts VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
         self._db.execute(sql, (id_bytes(event.id), event.digest, source, event.body))
@@ -134,3 +134,10 @@ class SqliteEventLog(SqliteLogReader):
         """Write that the log refuses a row of a source for itself."""
         with writing(self._db, self._what):
             self._db.execute("INSERT OR REPLACE INTO stuck VALUES (?, ?, ?, ?)", stuck)
+
+
+def _same(body: bytes, stored: bytes) -> bool:
+    try:
+        return same_fact(body, stored)
+    except (NewerVersion, Undecodable):
+        return False  # nobody can tell here, so both are kept: a conflict is seen and not applied

@@ -11,6 +11,7 @@ class Scale:
     warm_s: int
     wrk_s: int
     fold_events: int
+    small_events: int
     grown_events: int
     growth_step: int
     paced_s: float
@@ -23,7 +24,8 @@ FULL = Scale(
     warm_s=1,
     wrk_s=6,
     fold_events=50_000,
-    grown_events=450_000,
+    small_events=25_000,
+    grown_events=475_000,
     growth_step=10_000,
     paced_s=10.0,
     settle_s=5.0,
@@ -34,6 +36,7 @@ QUICK = Scale(
     warm_s=1,
     wrk_s=1,
     fold_events=5_000,
+    small_events=2_000,
     grown_events=20_000,
     growth_step=2_000,
     paced_s=2.0,

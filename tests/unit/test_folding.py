@@ -279,15 +279,20 @@ def test_the_failure_of_an_event_is_the_error_that_it_raised() -> None:
 
 
 def test_a_memory_error_is_no_event_s_failure() -> None:
+    calls: list[str] = []
+
     def fold(event: Event, documents: dict[str, Any]) -> None:
+        calls.append("fold")
         raise MemoryError
 
     def keys(event: Event) -> Any:
+        calls.append("keys")
         raise MemoryError
 
     for consumer in (Sums(fold=fold), Sums(keys=keys)):
         with pytest.raises(MemoryError):
             folded(consumer, batch(3))
+    assert calls == ["fold", "keys"]  # and nothing is tried again
 
 
 def test_an_event_that_touches_several_documents_fails_in_all_of_them() -> None:

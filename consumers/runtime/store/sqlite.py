@@ -46,7 +46,7 @@ class SqliteStore(SqliteStoreReader):
     def __init__(self, path: Path, *, vfs: str | None = None) -> None:
         """Open or make the file."""
         super().__init__(connect(path, vfs=vfs, cache_kib=65_536), path)
-        self._db.execute("PRAGMA wal_autocheckpoint=8000").fetchall()
+        self._db.execute("PRAGMA wal_autocheckpoint=32000").fetchall()
         make(self._db, _SCHEMA, self._what)
 
     def begin(
