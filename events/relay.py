@@ -83,7 +83,9 @@ class Relay:
 
     def _set_aside(self, source: Source, row: Row, reason: str) -> None:
         logger.error("stuck row", action="relay_stuck", event_id=row.event.id, reason=reason)
-        self._bookmarks.set_aside(Stuck(source.source_id, row.number, row.event.id, reason))
+        event = row.event
+        stuck = Stuck(source.source_id, row.number, event.id, reason, event.body)
+        self._bookmarks.set_aside(stuck)
 
     def _publish(self, appended: Sequence[Appended]) -> None:
         unsent = [event for event in appended if event.outcome is not Outcome.CONFLICT]

@@ -21,12 +21,13 @@ class Bookmark(NamedTuple):
 
 
 class Stuck(NamedTuple):
-    """A row that the log refuses for itself."""
+    """A row that the log refuses for itself, with its bytes: the source will forget them."""
 
     source: str
     row: int
     event_id: str
     reason: str
+    body: bytes
 
 
 class Source(Protocol):

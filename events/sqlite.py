@@ -30,15 +30,14 @@ def check_version() -> None:
 def connect(path: Path, *, vfs: str | None = None, cache_kib: int = 2_000) -> apsw.Connection:
     """Open or make a file for its one writing process: WAL, and each commit synced to disk."""
     check_version()
-    made = not path.exists()
     path.parent.mkdir(parents=True, exist_ok=True)
     connection = _opened(path, apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE, vfs)
     connection.execute("PRAGMA journal_mode=WAL").fetchall()
     connection.execute("PRAGMA synchronous=FULL").fetchall()
     connection.execute(f"PRAGMA cache_size=-{cache_kib}").fetchall()
     connection.execute("PRAGMA wal_autocheckpoint=4000").fetchall()
-    if made:
-        _sync_folder(path.parent)
+    # Each time, because whoever made the file may have been killed before it came to this.
+    _sync_folder(path.parent)
     return connection
 
 
@@ -64,6 +63,11 @@ def _opened(path: Path, flags: int, vfs: str | None) -> apsw.Connection:
 
 def make(connection: apsw.Connection, schema: str, what: str) -> None:
     """Make the tables where they are not yet, all at once, so that a reader finds all or none."""
+    found = fetch_one(connection, "PRAGMA user_version")
+    if found > FORMAT:
+        raise PacelineError(
+            f"{what} was made by a newer version of this program; upgrade this one."
+        )
     with writing(connection, what):
         connection.execute(schema).fetchall()
         connection.execute(f"PRAGMA user_version={FORMAT}").fetchall()

@@ -15,6 +15,7 @@ from events.sqlite import fetch_one, writing
 logger = structlog.get_logger(__name__)
 KEEP_S = 7 * 24 * 3600
 PRUNE_EVERY_S = 5.0
+PRUNED_AT_ONCE = 1_000
 LOOK_EVERY_S = 0.02
 
 
@@ -84,10 +85,14 @@ class Room:
             logger.warning("not pruned", action="outbox_prune", reason=repr(error))
 
     def _prune(self, passed: int) -> None:
-        oldest = "SELECT row, accepted_at FROM outbox WHERE row < ? ORDER BY row LIMIT 1000"
+        oldest = (
+            f"SELECT row, accepted_at FROM outbox WHERE row < ? ORDER BY row LIMIT {PRUNED_AT_ONCE}"
+        )
         sql = f"DELETE FROM outbox WHERE row IN (SELECT row FROM ({oldest}) WHERE accepted_at < ?)"
         with writing(self._db, f"outbox {self._path}"):
             self._db.execute(sql, (passed, int((time.time() - KEEP_S) * 1000)))
+            if self._db.changes() == PRUNED_AT_ONCE:
+                self._prune_at = 0.0
             if shutil.disk_usage(self._path.parent).free < 2 * self._bounds.free_bytes:
                 self._drop_payloads(passed)
 

@@ -62,7 +62,8 @@ class Runner:
                 action="code_changed",
                 consumer=self._name,
             )
-        return int(self._store.mark(IN_HAND) or 0) if unclean else 0
+        in_hand = int(self._store.mark(IN_HAND) or 0) if unclean else 0
+        return min(in_hand, self._parts.batch)
 
     def _new_generation(self) -> Generation:
         loaded = self._parts.loaded

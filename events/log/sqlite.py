@@ -30,7 +30,7 @@ CREATE TABLE IF NOT EXISTS bookmarks (
     source TEXT PRIMARY KEY, row INTEGER NOT NULL, event_id TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS stuck (
     source TEXT NOT NULL, row INTEGER NOT NULL, event_id TEXT NOT NULL, reason TEXT NOT NULL,
-    PRIMARY KEY (source, row));
+    body BLOB NOT NULL, PRIMARY KEY (source, row));
 """
 
 
@@ -133,7 +133,7 @@ class SqliteEventLog(SqliteLogReader):
     def set_aside(self, stuck: Stuck) -> None:
         """Write that the log refuses a row of a source for itself."""
         with writing(self._db, self._what):
-            self._db.execute("INSERT OR REPLACE INTO stuck VALUES (?, ?, ?, ?)", stuck)
+            self._db.execute("INSERT OR REPLACE INTO stuck VALUES (?, ?, ?, ?, ?)", stuck)
 
 
 def _same(body: bytes, stored: bytes) -> bool:

@@ -1,6 +1,7 @@
 """Store, the contract: a consumer's documents, fates and watermarks, in one atomic commit."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple, Protocol
@@ -97,6 +98,9 @@ class StoreReader(Protocol):
 
     def documents(self, generation: int) -> Documents:
         """Return what a read sees."""
+
+    def moment(self) -> AbstractContextManager[None]:
+        """Let all reads in the block see the same moment."""
 
     def mark(self, name: str) -> str | None:
         """Return a small fact about this consumer, such as whether it is paused."""

@@ -1,6 +1,7 @@
 """A consumer's store in one SQLite file, written by its one worker."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 
 import apsw
@@ -242,4 +243,8 @@ class SqliteStore(SqliteStoreReader):
 def _columns(fate: Fate) -> tuple[int, int | None, str | None]:
     if fate.state is State.APPLIED:
         return 0, None, None
-    return STATES[fate.state], fate.due_ms, _encode(fate).decode()
+    # Without defaults, so that a field that comes later leaves the old rows as they are written.
+    told = {
+        of.name: value for of in fields(fate) if (value := getattr(fate, of.name)) != of.default
+    }
+    return STATES[fate.state], fate.due_ms, _encode(told).decode()
