@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import cache
 from importlib.metadata import version
 from threading import Thread
 from typing import Any
@@ -85,9 +86,11 @@ def producer_app() -> Flask:
     die_with_supervisor()
     settings = read_settings()
     keep_journal("producer")
+    # Made at its first use, because the outbox makes the file, and asks how far the relay is.
+    reader = cache(lambda: OutboxReader(settings.outbox_file))
 
     def passed(source: str) -> int:
-        return reader.passed(bookmark_in(settings.log_file, source))
+        return reader().passed(bookmark_in(settings.log_file, source))
 
     outbox = Outbox(
         settings.outbox_file,
@@ -95,9 +98,10 @@ def producer_app() -> Flask:
         bounds=Bounds(settings.outbox_max_mib << 20, settings.disk_reserve_mib << 20),
         wait_s=TAKEOVER_S,
     )
-    reader = OutboxReader(settings.outbox_file)
     forwarding = Forwarding(settings.query_url, seats=THREADS - 4)
-    return create_app(outbox, reader, passed=passed, forward=forwarding.forward, host=settings.host)
+    return create_app(
+        outbox, reader(), passed=passed, forward=forwarding.forward, host=settings.host
+    )
 
 
 def query_app() -> Flask:

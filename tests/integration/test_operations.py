@@ -232,6 +232,8 @@ def test_a_redriven_event_has_all_its_attempts_again(world: World) -> None:
     asked(world, "redrive", {"ids": [event_id("w-3")]})
     world.run(lambda: world.fates()["w-3"].state is State.DEAD)
     assert world.fates()["w-3"].attempts == 3
+    # Each attempt is two folds: with what came beside it, and again to find the culprit.
+    assert world.consumer.folded == ["w-3"] * 6
     assert world.fates()["w-7"].attempts == 1
     world.consumer = Tally()
     asked(world, "redrive")

@@ -280,6 +280,28 @@ def test_a_rebuild_that_is_cancelled_changes_nothing_then_or_later(
     assert world.documents() == tallied(facts(45))
 
 
+def test_a_rebuild_that_is_cancelled_while_no_worker_runs_is_not_taken_up_again(
+    world: World,
+) -> None:
+    world.post(facts(45))
+    world.run()
+    asked = world.control.ask("tally", "rebuild", {})
+    commits = iter(range(2))
+
+    def kill(commit: Commit) -> None:
+        if next(commits, None) is None:
+            raise Killed
+
+    world.store.before = kill
+    with pytest.raises(Killed):
+        world.run(lambda: world.control.get(asked.id).ended)
+    world.store.before = lambda commit: None
+    assert [one.phase for one in world.store.generations()] == [Phase.LIVE, Phase.BUILDING]
+    world.control.cancel(asked.id)
+    world.run()
+    assert [one.phase for one in world.store.generations()] == [Phase.LIVE]
+
+
 def test_a_cancelled_request_does_not_stop_the_rebuild_that_a_raised_version_needs(
     world: World,
 ) -> None:

@@ -240,6 +240,28 @@ def test_what_was_suspect_stays_suspect_when_the_process_ends_in_between(world: 
     assert world.documents() == tallied(facts(10))
 
 
+def test_a_process_that_has_grown_leaves_the_rest_of_what_is_due_to_the_next_one(
+    world: World,
+) -> None:
+    def fail(event: Event, documents: dict[str, Any]) -> None:
+        raise LookupError("no such shoe")
+
+    class Grown(StillGuard):
+        """Has grown too large after the second fold."""
+
+        def swollen(self) -> bool:
+            return len(world.consumer.folded) >= 2
+
+    world.post(facts(8))
+    world.consumer = Tally(fail)
+    world.worker().apply(world.deliveries(), through=world.log.settled())
+    for count in (2, 4, 6, 8):
+        world.consumer, world.guard = Tally(), Grown()
+        world.run()
+        assert world.counts()[State.APPLIED] == count
+        assert not any(fate.strikes for fate in world.fates().values())
+
+
 def test_last_words_go_into_the_strike_of_what_was_folded_last(world: World) -> None:
     world.post(facts(2))
     world.run()

@@ -115,7 +115,10 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
     monkeypatch.setattr(supervisor, "time", made.clock)
     yield made
     made.stop()
-    assert not [pid for _, pid, *_ in made.lines() if alive(int(pid))]
+    left = [int(words[1]) for words in made.lines() if alive(int(words[1]))]
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    assert not left
 
 
 def alive(pid: int) -> bool:

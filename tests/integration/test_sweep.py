@@ -43,6 +43,7 @@ def test_a_sweep_folds_all_that_is_logged_and_comes_to_its_end(world: World) -> 
         steps += 1
     assert steps == 3
     assert swept.remaining() == 0
+    assert not sweep(world).step()  # the next one begins where this one ended
     assert world.documents() == tallied(facts(25))
     assert world.store.watermarks(world.live.number) == world.log.settled()
 

@@ -51,6 +51,12 @@ def test_whoever_lets_go_lets_the_next_one_in(tmp_path: Path) -> None:
     FileLock(tmp_path / "log.db").release()
 
 
+def test_the_name_of_an_earlier_holder_leaves_nothing_in_that_of_the_next(tmp_path: Path) -> None:
+    (tmp_path / "log.db.lock").write_text("9" * 30)
+    with FileLock(tmp_path / "log.db"), pytest.raises(Held, match=f"process {os.getpid()};"):
+        FileLock(tmp_path / "log.db")
+
+
 def test_two_files_have_two_locks(tmp_path: Path) -> None:
     with FileLock(tmp_path / "log.db"), FileLock(tmp_path / "outbox.db"):
         pass

@@ -51,11 +51,11 @@ def test_a_stop_ends_the_present_wait_and_all_later_ones() -> None:
     patience = Patience(least_s=3_600, most_s=3_600)
     waiting = Thread(target=patience.wait)
     waiting.start()
-    assert not patience.stopped
+    before = patience.stopped
     patience.stop()
     waiting.join(30)
     assert not waiting.is_alive()
-    assert patience.stopped
+    assert (before, patience.stopped) == (False, True)
     patience.wait()
 
 

@@ -26,6 +26,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def test_a_steady_stream_comes_to_its_own_rate_however_it_is_batched(clock: Clock) -> None:
     for batch, every_s in ((500, 1.0), (50, 0.1), (1, 0.002)):
         steady = Rate()
+        found = 0.0
         for _ in range(int(60 / every_s)):
             clock.now += every_s
             found = steady.after(batch)

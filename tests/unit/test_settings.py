@@ -90,7 +90,7 @@ def test_the_query_process_listens_on_the_next_port_where_nothing_else_is_said(
         ("OUTBOX_MAX_MIB", "0"),
         ("DISK_RESERVE_MIB", "1.5"),
         ("BATCH", "0"),
-        ("BATCH", "1001"),
+        ("BATCH", "10001"),
         ("FOLD_BATCH_S", "0"),
         ("FOLD_ALONE_S", "nan"),
         ("FOLD_ALONE_S", "inf"),
