@@ -17,7 +17,8 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from consumers import Document, Projection
 from consumers.memory import MemoryDocuments, canonical
-from events.envelope import Event
+from events.envelope import Event, from_bytes, seal
+from events.schemas import load_workout
 from events.topology import check_pattern, wanted
 
 
@@ -39,6 +40,22 @@ def folded(consumer: Projection, events: Iterable[Event], *, batch: int = 1) -> 
     Between two batches the documents go through JSON, as the store's do.
     """
     return {key: json.loads(text) for key, text in _fold(consumer, events, batch=batch).items()}
+
+
+def event(accepted_at: datetime | None = None, **posted: Any) -> Event:
+    """Return the event of a workout as a consumer gets it; fields are named as they are posted.
+
+    What is not said is of a run of half an hour by ada. Raises InvalidWorkout, as the door would.
+    """
+    workout = {
+        "workout_id": "w-1",
+        "user_id": "ada",
+        "sport": "running",
+        "started_at": "2026-11-24T07:30:00+01:00",
+        "duration_s": 1800,
+    }
+    at = accepted_at or datetime(2026, 11, 25, tzinfo=UTC)
+    return from_bytes(seal(load_workout(workout | posted), accepted_at=at).body)
 
 
 def read(
@@ -129,7 +146,10 @@ _WAYS: dict[str, Callable[[Projection, list[Event]], dict[str, str]]] = {
 def _commit(consumer: Projection, events: list[Event], stored: dict[str, str]) -> dict[str, str]:
     loaded: dict[str, Document] = {}
     for event in events:
-        before, keys = repr(event), list(consumer.keys(event))
+        before, given = repr(event), consumer.keys(event)
+        if isinstance(given, str):
+            raise NotConforming(f"{consumer.name} gives text from keys(), not a list: {given!r}.")
+        keys = list(given)
         loaded |= {key: json.loads(stored.get(key, "{}")) for key in keys if key not in loaded}
         documents = {key: loaded[key] for key in keys}
         try:
@@ -153,8 +173,8 @@ def _commit(consumer: Projection, events: list[Event], stored: dict[str, str]) -
     return {key: canonical(doc) for key, doc in loaded.items() if doc or key in stored}
 
 
-def _is_key(key: str) -> bool:
-    return key.isprintable() and 0 < len(key.encode()) <= 512
+def _is_key(key: object) -> bool:
+    return isinstance(key, str) and key.isprintable() and 0 < len(key.encode()) <= 512
 
 
 def _flaw(document: Document) -> str | None:

@@ -98,11 +98,10 @@ def test_a_fate_tells_when_it_first_failed_when_it_last_did_and_in_which_version
 
 def test_a_fate_tells_the_reason_on_one_line_and_the_traceback_whole() -> None:
     shoes: dict[str, int] = {}
-    try:
+    with pytest.raises(KeyError) as raised:
         shoes["shoe"]
-    except KeyError as raised:
-        raised.add_note("asked for\na shoe")
-        fate = Ladder().after_failure(None, raised, now_ms=NOW, version=1)
+    raised.value.add_note("asked for\na shoe")
+    fate = Ladder().after_failure(None, raised.value, now_ms=NOW, version=1)
     assert fate.reason == "KeyError: 'shoe'"
     assert 'shoes["shoe"]' in fate.trace
     assert fate.trace.rstrip().endswith("asked for\na shoe")

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from consumers import testing
 from consumers.testing import MemoryDocuments, NotConforming, Query, check, folded, read
+from events.schemas import InvalidWorkout
 from events.workouts import Sport
 from tests.factories import event, histories, random_history
 
@@ -366,3 +368,30 @@ def test_random_histories_are_the_same_for_the_same_seed() -> None:
     assert one == again != other
     assert len({event.id for event in one}) == 20
     assert all(event.data.local_date > date(2024, 12, 1) for event in one)
+
+
+def test_an_event_is_made_as_it_would_be_posted() -> None:
+    made = testing.event(workout_id="w-7", sport="yoga", duration_s=60.5)
+    assert (made.user_id, made.data.workout_id, made.data.duration_ms) == ("ada", "w-7", 60_500)
+    assert made.routing_key == "workout.completed.yoga"
+
+
+def test_an_event_that_the_door_would_refuse_is_refused() -> None:
+    with pytest.raises(InvalidWorkout, match="duration_s"):
+        testing.event(duration_s=-1)
+
+
+def test_text_from_keys_does_not_conform() -> None:
+    class Wordy:
+        name = "wordy"
+        bindings = ("workout.completed.#",)
+        version = 1
+
+        def keys(self, event: Any) -> str:
+            return event.user_id
+
+        def fold(self, event: Any, documents: dict[str, Any]) -> None:
+            pass
+
+    with pytest.raises(NotConforming, match="gives text from keys"):
+        check(Wordy(), [testing.event()])  # type: ignore[arg-type]  # that is what is wrong
