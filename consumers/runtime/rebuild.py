@@ -2,38 +2,14 @@
 
 import structlog
 
-from consumers.runtime.store import Generation, Store
+from consumers.runtime.store import Generation
 from consumers.runtime.sweep import Sweep
-from consumers.runtime.worker import Worker
-from events.log import LogReader
 
 logger = structlog.get_logger(__name__)
 
 
-class Rebuild:
+class Rebuild(Sweep):
     """A generation on its way; readers see the live one until the swap."""
-
-    def __init__(
-        self,
-        log: LogReader,
-        store: Store,
-        worker: Worker,
-        generation: Generation,
-        *,
-        size: int,
-        suspects: int = 0,
-    ) -> None:
-        self.generation = generation
-        self._store = store
-        self._sweep = Sweep(log, store, worker, generation, size=size, suspects=suspects)
-
-    def step(self) -> bool:
-        """Fold the next part; return False when it has caught up."""
-        return self._sweep.step()
-
-    def remaining(self) -> int:
-        """Count the events still to be looked at."""
-        return self._sweep.remaining()
 
     def swap(self, live: Generation) -> None:
         """Let readers see it; the one that was live is kept until the next swap."""
