@@ -35,7 +35,13 @@ def lives(place: Place, condition: Callable[[], object], *, at_most: int = 20) -
         return bool(condition())
 
     until(restarted, what="the worker gets through", within_s=90)
-    place.stop(process)
+    # One that was started just now does not hear a signal before it says that it runs.
+    until(
+        lambda: process.poll() is not None or running(place) == str(process.pid),
+        what="it runs",
+    )
+    process.terminate()
+    assert process.wait(30) == 0, place.journal()[-3000:]
     return ends
 
 
