@@ -175,7 +175,7 @@ def _parts(
     )
 
 
-@click.group(cls=PacelineGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=PacelineGroup)
 @click.version_option(version("paceline"))
 @click.pass_context
 def main(ctx: click.Context) -> None:
@@ -262,20 +262,10 @@ def consume(platform: Platform, name: str) -> None:
     run_consumer(platform.settings, name)
 
 
-COMMANDS = (
-    import_,
-    events,
-    consumers,
-    replay,
-    rebuild,
-    dead_letters,
-    operations,
-    audit,
-    config,
-    doctor,
-)
-for command in COMMANDS:
+for command in (import_, events, consumers, replay, rebuild, dead_letters, operations, audit):
     main.add_command(command)
+main.add_command(config)
+main.add_command(doctor)
 
 if __name__ == "__main__":
     main()

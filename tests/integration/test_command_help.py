@@ -36,7 +36,7 @@ def test_there_are_the_commands_that_people_are_promised() -> None:
 
 
 @pytest.mark.parametrize("path", ALL, ids=lambda path: " ".join(path) or "paceline")
-@pytest.mark.parametrize("option", ["--help", "-h"])
+@pytest.mark.parametrize("option", ["--help"])
 def test_every_command_explains_itself(path: tuple[str, ...], option: str) -> None:
     text = run(*path, option).output
     assert text.startswith(f"Usage: {' '.join(('paceline', *path))} ")
