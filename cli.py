@@ -146,7 +146,11 @@ def run_consumer(settings: Settings, name: str) -> None:
             raise
         if log is not None:
             parts = _parts(settings, loaded, store, log, guard, patience)
-            Runner(replace(parts, replaced=lambda: is_replaced(found[name], loaded))).run()
+
+            def replaced() -> bool:
+                return is_replaced(found[name], loaded) or log.replaced()
+
+            Runner(replace(parts, replaced=replaced)).run()
 
 
 def _parts(

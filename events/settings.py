@@ -7,7 +7,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import NamedTuple
 
-from environs import Env, EnvError, validate
+from environs import Env, EnvValidationError, ValidationError, validate
 
 from events.errors import PacelineError
 
@@ -89,7 +89,7 @@ def read_settings() -> Settings:
     env = Env(eager=False)
     above = validate.Range(min=1)
     with env.prefixed("PACELINE_"):
-        data_dir = env.path("DATA_DIR", Path("paceline-data"))
+        data_dir = env.path("DATA_DIR", Path("paceline-data"), validate=_is_named)
         plugins = env.path("PLUGINS", None)
         host = env.str("HOST", "127.0.0.1")
         port = env.int("PORT", 8000, validate=validate.Range(min=1, max=65535))
@@ -99,19 +99,24 @@ def read_settings() -> Settings:
         batch = env.int("BATCH", 8000, validate=validate.Range(min=1, max=10_000))
         fold_batch_s = env.float("FOLD_BATCH_S", 30.0, validate=validate.Range(min=0.1))
         fold_alone_s = env.float("FOLD_ALONE_S", 5.0, validate=validate.Range(min=0.1))
-        ladder_s = env.list("LADDER_S", [1.0, 10.0, 60.0, 600.0, 3600.0], subcast=float)
+        ladder_s = env.list(
+            "LADDER_S", [1.0, 10.0, 60.0, 600.0, 3600.0], subcast=float, validate=_all_wait
+        )
         memory_mib = env.int("MEMORY_MIB", 256, validate=validate.Range(min=32))
     try:
         env.seal()
-    except EnvError as error:
-        raise PacelineError(f"Settings are wrong: {error}") from error
+    except EnvValidationError as error:
+        raise PacelineError(_faults(error)) from error
     _check_loopback(host)
+    query_port = query_port or (port + 1 if port < _LAST_PORT else port - 1)
+    if query_port == port:
+        raise PacelineError(f"PACELINE_QUERY_PORT is {port}, and so is PACELINE_PORT; use two.")
     return Settings(
         data_dir=data_dir.absolute(),
         plugins=(plugins or data_dir / "plugins").absolute(),
         host=host,
         port=port,
-        query_port=query_port or port % 65535 + 1,
+        query_port=query_port,
         outbox_max_mib=outbox_max_mib,
         disk_reserve_mib=disk_reserve_mib,
         batch=batch,
@@ -120,6 +125,32 @@ def read_settings() -> Settings:
         ladder_s=tuple(ladder_s),
         memory_mib=memory_mib,
     )
+
+
+def _is_named(path: Path) -> None:
+    # An empty variable would be the present folder, and fill it with files.
+    if path == Path():
+        raise ValidationError("it must be a folder")
+
+
+def _all_wait(rungs_s: list[float]) -> None:
+    if not rungs_s or not all(0 < rung_s < float("inf") for rung_s in rungs_s):
+        raise ValidationError("it must be seconds above 0 with commas between them: 1,10,60")
+
+
+def _faults(error: EnvValidationError) -> str:
+    faults = error.error_messages
+    told = faults.items() if isinstance(faults, Mapping) else [("Settings", faults)]
+    return "; ".join(
+        f"{name} is {os.environ.get(name)!r:.80}: {_text(reasons)}" for name, reasons in told
+    )
+
+
+def _text(reasons: object) -> str:
+    return " ".join(map(str, reasons)) if isinstance(reasons, list | tuple) else str(reasons)
+
+
+_LAST_PORT = 65535
 
 
 def _check_loopback(host: str) -> None:

@@ -20,7 +20,7 @@ class Parts:
     """What a runner is made of.
 
     `subscribe` takes bindings, watermarks and a count of suspects; `replaced` tells whether the
-    consumer's file is not what was loaded any more.
+    consumer's file, or the log's, is not what was opened any more.
     """
 
     loaded: Loaded

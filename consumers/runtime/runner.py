@@ -161,7 +161,7 @@ class Runner:
             return
         self._check_at = time.monotonic() + _CHECK_EVERY_S
         if self._parts.replaced():
-            logger.info("its file changed", action="replaced", consumer=self._name)
+            logger.info("a file was replaced", action="replaced", consumer=self._name)
             self._parts.patience.stop()
         try:
             check_restored(self._log, self._store.watermarks(self._generation.number))

@@ -24,13 +24,18 @@ class SqliteLogReader:
     """The log for those who only read it."""
 
     def __init__(self, connection: apsw.Connection, path: Path) -> None:
-        self._db = connection
+        self._db, self._path = connection, path
         self._what = f"event log {path}"
+        self._inode = path.stat().st_ino if path.exists() else None
 
     @classmethod
     def open(cls, path: Path, *, vfs: str | None = None) -> "SqliteLogReader":
         """Open a log that a relay has made; raises Outage where none has yet."""
         return cls(connect_reader(path, vfs=vfs), path)
+
+    def replaced(self) -> bool:
+        """Say whether another file stands at our path: what we read is not the log any more."""
+        return self._path.exists() and self._path.stat().st_ino != self._inode
 
     def get(self, event_id: str) -> Logged | None:
         """Return the event of an id, or None."""

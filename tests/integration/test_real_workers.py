@@ -1,5 +1,6 @@
 """Workers as real processes: what a fold can do to one, and what the next one makes of it."""
 
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 
 from consumers.runtime.fates import State
 from consumers.runtime.store import Phase
+from events.log.sqlite import SqliteEventLog
 from tests.integration.place import Place
 from tests.integration.world import append, facts, tallied, until, without
 
@@ -151,3 +153,25 @@ def test_a_worker_whose_file_was_replaced_ends_so_that_the_next_one_runs_the_new
 def running(place: Place) -> str | None:
     store = place.store()
     return store.mark("running") if store else None
+
+
+def test_a_running_worker_ends_when_the_log_is_replaced_and_the_next_says_so(place: Place) -> None:
+    place.plug_in()
+    append(place.log, facts(20))
+    place.log.close()
+    shutil.copy(place.folder / "log.db", place.folder / "copy.db")
+    place.log = SqliteEventLog(place.folder / "log.db")
+    append(place.log, facts(10, first=20))
+    process = place.start("consume", "tally")
+    until(lambda: len(place.fates()) == 30, what="they are applied")
+    place.log.close()
+    for beside in ("log.db-wal", "log.db-shm"):
+        (place.folder / beside).unlink(missing_ok=True)
+    (place.folder / "copy.db").replace(place.folder / "log.db")
+    place.log = SqliteEventLog(place.folder / "log.db")
+    append(place.log, facts(5, first=100))
+    assert process.wait(30) == 0, place.journal()[-3000:]
+    next_one = place.start("consume", "tally")
+    until(lambda: place.store().mark("problem"), what="the next one says that it must be rebuilt")
+    next_one.terminate()
+    assert next_one.wait(30) == 0, place.journal()[-3000:]

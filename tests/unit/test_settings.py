@@ -97,6 +97,10 @@ def test_the_query_process_listens_on_the_next_port_where_nothing_else_is_said(
         ("LADDER_S", "1,soon"),
         ("LADDER_S", "nan"),
         ("MEMORY_MIB", "8"),
+        ("DATA_DIR", ""),
+        ("LADDER_S", "-1"),
+        ("LADDER_S", "1,0"),
+        ("QUERY_PORT", "8000"),
     ],
 )
 def test_a_wrong_setting_is_refused_by_its_name(
