@@ -30,14 +30,14 @@ from consumers.runtime.worker import Limits
 from events.bus.embedded import EmbeddedPublisher, EmbeddedSubscription
 from events.commands import PacelineGroup, config, events
 from events.errors import PacelineError
-from events.greeting import check_ports, greet
+from events.greeting import check_port, greet
 from events.journal import keep_journal
 from events.lock import FileLock
 from events.log import LogReader, Watermarks
 from events.log.sqlite import SqliteEventLog
 from events.log.sqlite_reader import SqliteLogReader, bookmark_in
 from events.patience import Patience
-from events.process import die_with_supervisor, on_stop
+from events.process import die_with_supervisor, on_stop, supervised, takeover_s
 from events.relay import Relay
 from events.serving import THREADS, serve
 from events.settings import Settings, read_settings
@@ -47,8 +47,6 @@ from producer.forwarding import Forwarding
 from producer.outbox import Outbox
 from producer.outbox_reader import OutboxReader
 from producer.outbox_room import Bounds
-
-TAKEOVER_S = 15.0
 
 
 class Platform:
@@ -96,7 +94,7 @@ def producer_app() -> Flask:
         settings.outbox_file,
         passed=passed,
         bounds=Bounds(settings.outbox_max_mib << 20, settings.disk_reserve_mib << 20),
-        wait_s=TAKEOVER_S,
+        wait_s=takeover_s(),
     )
     forwarding = Forwarding(settings.query_url, seats=THREADS - 4)
     return create_app(
@@ -115,7 +113,7 @@ def run_relay(settings: Settings, *, again: int | None) -> None:
     """Carry the outbox into the log until stopped."""
     patience = Patience()
     on_stop(patience.stop)
-    with FileLock(settings.log_file, wait_s=TAKEOVER_S):
+    with FileLock(settings.log_file, wait_s=takeover_s()):
         log = SqliteEventLog(settings.log_file)
         outbox = patience.until_made(lambda: OutboxReader(settings.outbox_file))
         if outbox is None:
@@ -133,17 +131,21 @@ def run_consumer(settings: Settings, name: str) -> None:
         known = ", ".join(found)
         raise PacelineError(f"There is no consumer {name!r}; there are: {known}.")
     patience = Patience()
-    on_stop(patience.stop)
     file = settings.store_file(name)
-    with FileLock(file, wait_s=TAKEOVER_S):
+    with FileLock(file, wait_s=takeover_s()):
         guard = Guard(file.with_suffix(".traceback"), memory_bytes=settings.memory_mib << 20)
         log = patience.until_made(lambda: SqliteLogReader.open(settings.log_file))
         store = SqliteStore(file)
+        # Stands there until the code has got through being loaded, whatever it does meanwhile.
+        place, traces = found[name].place, file.with_suffix(".traceback")
+        store.set_mark("problem", f"{place} ends or hangs when it is loaded; see {traces}.")
         try:
-            loaded = load(found[name])
+            with guard.deadline(settings.fold_batch_s):
+                loaded = load(found[name])
         except Unfit as unfit:
             store.set_mark("problem", str(unfit))
             raise
+        on_stop(patience.stop)
         if log is not None:
             parts = _parts(settings, loaded, store, log, guard, patience)
 
@@ -207,7 +209,9 @@ def run(platform: Platform) -> None:
     patience = Patience(least_s=0.05, most_s=0.2)
     on_stop(patience.stop)
     with FileLock(settings.data_dir / "paceline"):
-        check_ports(settings)
+        check_port(settings.host, settings.port, "PACELINE_PORT")
+        check_port(settings.host, settings.query_port, "PACELINE_QUERY_PORT")
+        settings.plugins.mkdir(parents=True, exist_ok=True)
         Thread(target=greet, args=(settings, patience), daemon=True).start()
         Supervisor(lambda: _wanted(settings), patience=patience).run()
     click.echo("Stopped. What was accepted is kept.", err=True)
@@ -234,7 +238,12 @@ def serve_part(platform: Platform, part: str) -> None:
       paceline serve producer
     """
     settings = platform.settings
-    port = settings.port if part == "producer" else settings.query_port
+    producing = part == "producer"
+    port = settings.port if producing else settings.query_port
+    if not supervised():
+        check_port(settings.host, port, "PACELINE_PORT" if producing else "PACELINE_QUERY_PORT")
+        if producing:
+            FileLock(settings.outbox_file, wait_s=takeover_s()).release()
     serve(f"cli:{part}_app", host=settings.host, port=port)
 
 

@@ -180,11 +180,12 @@ def doctor(platform: Platform, as_json: bool) -> None:
     Example:
       paceline doctor
     """
-    found = findings(platform.settings)
+    found = []
+    for one in findings(platform.settings):
+        found.append(one)
+        if not as_json:
+            click.echo(f"{'ok  ' if one.ok else 'BAD '} {one.what}: {one.detail}")
     if as_json:
         click.echo(json.dumps([one._asdict() for one in found]))
-    else:
-        for one in found:
-            click.echo(f"{'ok  ' if one.ok else 'BAD '} {one.what}: {one.detail}")
     if not all(one.ok for one in found):
         sys.exit(1)

@@ -116,13 +116,14 @@ def _act(
         arguments["reason"] = reason
     store, live = state_of(platform, consumer)
     chosen = chosen_of(platform.log(), store.open_fates(live.number, State.DEAD), arguments)
+    if not chosen:
+        click.echo(f"{consumer}: there is no such dead letter.")
+        return
     click.echo(
         f"{consumer}: {verb} would change {len(chosen)} dead letter{'s'[: len(chosen) != 1]}:"
     )
     for why in sorted({fate.reason for _, fate in chosen}):
         click.echo(f"  {sum(fate.reason == why for _, fate in chosen)} x {why}")
-    if not chosen:
-        return
     if not yes and not click.confirm(f"{verb} them?", err=True):
         click.echo("Nothing was changed.")
         sys.exit(1)

@@ -1,10 +1,13 @@
 """Commands that make a consumer's worker do something: replay, rebuild, and their operations."""
 
+import json
+from datetime import UTC, datetime
 from typing import Any
 
 import click
 
 from consumers.runtime.asking import ask, state_of, with_state
+from consumers.runtime.control import Request
 from consumers.runtime.operations import selection_of
 from events.commands import moment
 from events.errors import PacelineError
@@ -106,19 +109,22 @@ def list_operations(platform: Any, as_json: bool) -> None:
     Example:
       paceline operations list
     """
-    rows = [
-        {
-            "id": one.id,
-            "consumer": one.consumer,
-            "verb": one.verb,
-            "state": str(one.state),
-            "done": one.done,
-            "total": one.total,
-            "answer": one.answer,
-        }
-        for one in platform.control().listed()
-    ]
+    rows = [_row(one, as_json=as_json) for one in platform.control().listed()]
     show(rows, as_json=as_json, empty="Nothing was asked.")
+
+
+def _row(one: Request, *, as_json: bool) -> dict[str, Any]:
+    return {
+        "id": one.id,
+        "consumer": one.consumer,
+        "verb": one.verb,
+        "state": str(one.state),
+        "done": one.done,
+        "total": one.total,
+        "asked_at": datetime.fromtimestamp(one.asked_at, UTC).isoformat(timespec="seconds"),
+        "arguments": one.arguments if as_json else json.dumps(one.arguments),
+        "answer": one.answer if as_json else json.dumps(one.answer),
+    }
 
 
 @operations.command()

@@ -29,6 +29,9 @@ class PacelineGroup(click.Group):
         except PacelineError as error:
             click.echo(f"paceline: {error}", err=True)
             ctx.exit(getattr(error, "exit_code", 1))
+        except (PermissionError, FileExistsError, FileNotFoundError, NotADirectoryError) as error:
+            click.echo(f"paceline: {error.filename} cannot be used: {error.strerror}.", err=True)
+            ctx.exit(1)
 
 
 class HasLog(Protocol):

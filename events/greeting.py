@@ -12,21 +12,17 @@ from events.patience import Patience
 from events.settings import Settings
 
 
-def check_ports(settings: Settings) -> None:
+def check_port(host: str, port: int, setting: str) -> None:
     """Raise PacelineError where a port is taken, with the setting that moves it."""
-    for name, port in (
-        ("PACELINE_PORT", settings.port),
-        ("PACELINE_QUERY_PORT", settings.query_port),
-    ):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((settings.host, port))
-            except OSError as error:
-                raise PacelineError(
-                    f"Port {port} of {settings.host} cannot be used: {error.strerror}. "
-                    f"Set {name} to another one."
-                ) from error
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise PacelineError(
+                f"Port {port} of {host} cannot be used: {error.strerror}. "
+                f"Set {setting} to another one."
+            ) from error
 
 
 def greet(settings: Settings, patience: Patience) -> None:

@@ -9,6 +9,7 @@ from types import FrameType
 
 PARENT = "PACELINE_PARENT_PID"
 _PR_SET_PDEATHSIG = 1
+_TAKEOVER_S, _TOLD_S = 15.0, 1.0
 
 
 def die_with_parent(parent_pid: int) -> None:
@@ -29,6 +30,19 @@ def die_with_supervisor() -> None:
     parent = os.environ.get(PARENT)
     if parent:
         die_with_parent(int(parent))
+
+
+def supervised() -> bool:
+    """Say whether a supervisor started this process."""
+    return PARENT in os.environ
+
+
+def takeover_s() -> float:
+    """Return how long to wait for a file that another process writes, in seconds.
+
+    A supervisor starts the next one while the last one is still ending; a person wants to be told.
+    """
+    return _TAKEOVER_S if supervised() else _TOLD_S
 
 
 def on_stop(stop: Callable[[], None]) -> None:

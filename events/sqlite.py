@@ -14,7 +14,14 @@ from events.errors import Outage, PacelineError, Refused
 SAFE_VERSION = (3, 51, 3)
 BUSY_MS = 10_000
 FORMAT = 1
-_OUTAGES = (apsw.FullError, apsw.IOError, apsw.BusyError, apsw.LockedError, apsw.CantOpenError)
+_OUTAGES = (
+    apsw.FullError,
+    apsw.IOError,
+    apsw.BusyError,
+    apsw.LockedError,
+    apsw.CantOpenError,
+    apsw.ReadOnlyError,
+)
 
 
 def check_version() -> None:
@@ -32,10 +39,11 @@ def connect(path: Path, *, vfs: str | None = None, cache_kib: int = 2_000) -> ap
     check_version()
     path.parent.mkdir(parents=True, exist_ok=True)
     connection = _opened(path, apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE, vfs)
-    connection.execute("PRAGMA journal_mode=WAL").fetchall()
-    connection.execute("PRAGMA synchronous=FULL").fetchall()
-    connection.execute(f"PRAGMA cache_size=-{cache_kib}").fetchall()
-    connection.execute("PRAGMA wal_autocheckpoint=4000").fetchall()
+    with named_errors(str(path)):
+        connection.execute("PRAGMA journal_mode=WAL").fetchall()
+        connection.execute("PRAGMA synchronous=FULL").fetchall()
+        connection.execute(f"PRAGMA cache_size=-{cache_kib}").fetchall()
+        connection.execute("PRAGMA wal_autocheckpoint=4000").fetchall()
     # Each time, because whoever made the file may have been killed before it came to this.
     _sync_folder(path.parent)
     return connection
@@ -57,7 +65,7 @@ def _opened(path: Path, flags: int, vfs: str | None) -> apsw.Connection:
         connection.set_busy_timeout(BUSY_MS)
         connection.execute("PRAGMA schema_version").fetchall()
     except apsw.Error as error:
-        raise Outage(f"{path} cannot be opened: {error}.") from error
+        raise Outage(_why_not(path, error)) from error
     return connection
 
 
@@ -79,6 +87,12 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _why_not(path: Path, error: Exception) -> str:
+    if not path.exists():
+        return f"There is no {path}: has the platform ever run with this data folder?"
+    return f"{path} cannot be opened: {error}."
 
 
 @contextmanager

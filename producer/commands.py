@@ -1,6 +1,7 @@
 """The command that imports recordings: it reads files, and posts to the running producer."""
 
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,8 @@ def import_(
             report(place + 1, len(files))
     if as_json:
         show(rows, as_json=True)
+    elif len(rows) > 1:
+        click.echo(_sum(rows), err=True)
     if not rows:
         click.echo("There is no recording there.", err=True)
     if not rows or any(row["result"] == "failed" for row in rows):
@@ -101,6 +104,11 @@ def _told(file: Path, recorded: Recorded, posted: Posted) -> dict[str, Any]:
         "event_id": posted.event_id,
         "note": "; ".join(notes),
     }
+
+
+def _sum(rows: list[dict[str, Any]]) -> str:
+    counts = Counter(row["result"] for row in rows)
+    return ", ".join(f"{count} {result}" for result, count in counts.items()) + "."
 
 
 def _result(posted: Posted) -> str:

@@ -74,7 +74,7 @@ STRANGERS = {
 FORMULAS = "consumers.energy"
 
 LONGEST_MODULE = 250  # lines; the composition root names every part once, and may take more
-LONGEST_ROOT = 280
+LONGEST_ROOT = 300
 
 TOP_LEVEL = {
     *{".ci", ".gitignore", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "Makefile", "README.md"},

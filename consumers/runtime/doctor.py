@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from importlib.metadata import packages_distributions
+from pathlib import Path
 from typing import NamedTuple
 
 from consumers.runtime.registry import Unfit, find, load
@@ -22,9 +23,13 @@ class Finding(NamedTuple):
     detail: str
 
 
-def findings(settings: Settings) -> list[Finding]:
-    """Look at everything, and change nothing."""
-    return [*_names(), _sqlite(), _folder(settings), _disk(settings), *_consumers(settings)]
+def findings(settings: Settings) -> Iterator[Finding]:
+    """Look at one thing after the other, and change nothing."""
+    yield from _names()
+    yield _sqlite()
+    yield _folder(settings)
+    yield _disk(settings)
+    yield from _consumers(settings)
 
 
 def _names() -> Iterator[Finding]:
@@ -44,18 +49,20 @@ def _sqlite() -> Finding:
 
 
 def _folder(settings: Settings) -> Finding:
-    folder = settings.data_dir
+    folder = _there(settings.data_dir)
+    usable = folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
+    wrong = "" if usable else ", which is no folder that this user may write"
+    return Finding("data folder", usable, f"{settings.data_dir}, under {folder}{wrong}")
+
+
+def _there(folder: Path) -> Path:
     while not folder.exists():
         folder = folder.parent
-    writable = os.access(folder, os.W_OK)
-    return Finding("data folder", writable, f"{settings.data_dir}, under {folder}")
+    return folder
 
 
 def _disk(settings: Settings) -> Finding:
-    folder = settings.data_dir
-    while not folder.exists():
-        folder = folder.parent
-    free = shutil.disk_usage(folder).free >> 20
+    free = shutil.disk_usage(_there(settings.data_dir)).free >> 20
     enough = free > 2 * settings.disk_reserve_mib
     return Finding(
         "free disk", enough, f"{free} MiB, and {settings.disk_reserve_mib} are kept free"

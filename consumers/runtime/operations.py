@@ -140,8 +140,9 @@ def _change_dead(
         store.commit(live.number, Commit(changes=changes))
         if not control.report(request.id, done=start + len(part), total=len(chosen)):
             return
-        yield
+    # Ended before anything of it is folded: what ends the process then must not begin it again.
     control.finish(request.id, answer={"changed": len(chosen)})
+    yield
 
 
 def dead_letters(

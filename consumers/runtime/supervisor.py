@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
@@ -37,6 +38,7 @@ class Supervisor:
     def __init__(self, wanted: Wanted, *, patience: Patience) -> None:
         self._wanted, self._patience = wanted, patience
         self._children: dict[str, _Child] = {}
+        self._leaving: list[tuple[subprocess.Popen[bytes], float]] = []
         self._look_at = 0.0
 
     def run(self) -> None:
@@ -46,9 +48,10 @@ class Supervisor:
                 self._look()
                 for name, child in self._children.items():
                     self._tend(name, child)
+                self._see_off()
                 self._patience.wait()
         finally:
-            self._end(list(reversed(self._children)))
+            self._end()
 
     def _look(self) -> None:
         if time.monotonic() < self._look_at:
@@ -58,7 +61,8 @@ class Supervisor:
         for name in wanted.keys() - self._children.keys():
             self._children[name] = _Child(wanted[name])
         gone = [name for name in self._children if name not in wanted]
-        self._end(gone)
+        for name in gone:
+            self._dismiss(self._children[name])
         # In the order of what is wanted, because the last one started is the first one ended.
         self._children = {name: self._children[name] for name in wanted}
 
@@ -89,15 +93,22 @@ class Supervisor:
             "process ended", action="restart", process=name, code=code, again_in_s=round(wait_s, 1)
         )
 
-    def _end(self, names: Sequence[str]) -> None:
-        running = [self._children[name].process for name in names]
-        processes = [process for process in running if process is not None]
-        for process in processes:
-            process.terminate()
-        deadline = time.monotonic() + _END_WITHIN_S
-        for process in processes:
-            try:
-                process.wait(max(0.1, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
+    def _dismiss(self, child: _Child) -> None:
+        if child.process is not None:
+            child.process.terminate()
+            self._leaving.append((child.process, time.monotonic() + _END_WITHIN_S))
+
+    def _see_off(self) -> None:
+        """Kill what had its time to end; nobody is waited for, because others need tending."""
+        for process, deadline in self._leaving:
+            if process.poll() is None and time.monotonic() >= deadline:
                 process.kill()
-                process.wait()
+        self._leaving = [one for one in self._leaving if one[0].poll() is None]
+
+    def _end(self) -> None:
+        for child in reversed(self._children.values()):
+            self._dismiss(child)
+        while self._leaving:
+            with suppress(subprocess.TimeoutExpired):
+                self._leaving[0][0].wait(0.02)
+            self._see_off()

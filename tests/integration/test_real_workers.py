@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from consumers.runtime.control import Control
 from consumers.runtime.fates import State
 from consumers.runtime.store import Phase
 from events.log.sqlite import SqliteEventLog
@@ -175,3 +176,15 @@ def test_a_running_worker_ends_when_the_log_is_replaced_and_the_next_says_so(pla
     until(lambda: place.store().mark("problem"), what="the next one says that it must be rebuilt")
     next_one.terminate()
     assert next_one.wait(30) == 0, place.journal()[-3000:]
+
+
+def test_redriving_what_ends_the_process_is_done_once_and_not_begun_again(place: Place) -> None:
+    place.plug_in(misdeed="event.data.workout_id == 'w-3' and os._exit(9)")
+    append(place.log, facts(5))
+    lives(place, lambda: len(place.fates()) == 5 and all_final(place))
+    control = Control(place.folder / "control.db")
+    asked = control.ask("tally", "redrive", {})
+    lives(place, lambda: control.get(asked.id).ended and all_final(place))
+    assert control.get(asked.id).answer == {"changed": 1}
+    assert place.fates()["w-3"].state is State.DEAD
+    control.close()

@@ -102,8 +102,12 @@ class Run:
 
     def stop(self) -> None:
         self.patience.stop()
-        self._thread.join(30)
-        assert not self._thread.is_alive()
+
+        def ended() -> bool:
+            self.clock.now += 0.05
+            return not self._thread.is_alive()
+
+        until(ended, what="it ends")
 
 
 @pytest.fixture
@@ -252,6 +256,21 @@ def test_what_does_not_end_when_it_is_asked_to_is_killed(
     pids = [run.wait_for("one"), run.wait_for("two")]
     run.stop()
     assert not any(map(alive, pids))
+
+
+def test_one_that_is_not_wanted_any_more_and_does_not_end_keeps_nobody_waiting(run: Run) -> None:
+    run.start(one="deaf", two="stay")
+    deaf, other = run.wait_for("one"), run.wait_for("two")
+    run.want(two="stay")
+    run.clock.now += 5
+    run.turn()
+    os.kill(other, signal.SIGKILL)
+    run.turn()
+    run.clock.now += 5
+    run.wait_for("two", count=2)
+    assert alive(deaf)
+    run.clock.now += 60
+    until(lambda: not alive(deaf), what="it is killed in the end")
 
 
 def test_its_children_end_though_it_ends_by_an_error(run: Run) -> None:
