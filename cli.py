@@ -1,7 +1,7 @@
 """The composition root: the only place that wires parts together, and the `paceline` command."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from functools import cache
 from importlib.metadata import version
@@ -29,7 +29,7 @@ from consumers.runtime.supervisor import Supervisor
 from consumers.runtime.worker import Limits
 from events.bus.embedded import EmbeddedPublisher, EmbeddedSubscription
 from events.commands import PacelineGroup, config, events
-from events.errors import PacelineError
+from events.errors import Outage, PacelineError
 from events.greeting import check_port, greet
 from events.journal import keep_journal
 from events.lock import FileLock
@@ -87,8 +87,10 @@ def producer_app() -> Flask:
     # Made at its first use, because the outbox makes the file, and asks how far the relay is.
     reader = cache(lambda: OutboxReader(settings.outbox_file))
 
-    def passed(source: str) -> int:
-        return reader().passed(bookmark_in(settings.log_file, source))
+    def passed(source: str) -> int | None:
+        with suppress(Outage):
+            return reader().passed(bookmark_in(settings.log_file, source))
+        return None
 
     outbox = Outbox(
         settings.outbox_file,
@@ -136,15 +138,18 @@ def run_consumer(settings: Settings, name: str) -> None:
         guard = Guard(file.with_suffix(".traceback"), memory_bytes=settings.memory_mib << 20)
         log = patience.until_made(lambda: SqliteLogReader.open(settings.log_file))
         store = SqliteStore(file)
-        # Stands there until the code has got through being loaded, whatever it does meanwhile.
-        place, traces = found[name].place, file.with_suffix(".traceback")
-        store.set_mark("problem", f"{place} ends or hangs when it is loaded; see {traces}.")
+        if store.mark("loading"):
+            place, traces = found[name].place, file.with_suffix(".traceback")
+            store.set_mark("problem", f"{place} ends or hangs when it is loaded; see {traces}.")
+        store.set_mark("loading", "1")
         try:
             with guard.deadline(settings.fold_batch_s):
                 loaded = load(found[name])
         except Unfit as unfit:
             store.set_mark("problem", str(unfit))
             raise
+        finally:
+            store.set_mark("loading", None)
         on_stop(patience.stop)
         if log is not None:
             parts = _parts(settings, loaded, store, log, guard, patience)
@@ -218,7 +223,7 @@ def run(platform: Platform) -> None:
 
 
 def _wanted(settings: Settings) -> Mapping[str, Sequence[str]]:
-    consuming = {name: ("consume", name) for name in find(settings.plugins)}
+    consuming = {f"consume {name}": ("consume", name) for name in find(settings.plugins)}
     return {
         "producer": ("serve", "producer"),
         "relay": ("relay",),

@@ -1,7 +1,8 @@
 """How long to wait for what comes by itself: short while things happen, longer when idle."""
 
 from collections.abc import Callable
-from threading import Event
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from typing import TypeVar
 
 from events.errors import Outage
@@ -19,7 +20,10 @@ class Patience:
     def __init__(self, *, least_s: float = 0.002, most_s: float = 0.05) -> None:
         self._least_s, self._most_s = least_s, most_s
         self._next_s = least_s
-        self._stopped = Event()
+        # Not an Event: `stop` is called by signal handlers, in the middle of a wait, and only a
+        # SimpleQueue may be used so.
+        self._bell: SimpleQueue[None] = SimpleQueue()
+        self._stopped = False
 
     def reset(self) -> None:
         """Something happened: the next wait is the shortest."""
@@ -27,12 +31,16 @@ class Patience:
 
     def wait(self) -> None:
         """Wait, each time a little longer; at once over when stopped."""
-        self._stopped.wait(self._next_s)
+        if self._stopped:
+            return
+        with suppress(Empty):
+            self._bell.get(timeout=self._next_s)
         self._next_s = min(self._next_s * 1.3, self._most_s)
 
     def stop(self) -> None:
         """End the present wait and all later ones."""
-        self._stopped.set()
+        self._stopped = True
+        self._bell.put(None)
 
     def until_made(self, make: Callable[[], T]) -> T | None:
         """Return what `make` returns when it does not raise Outage any more; None when stopped."""
@@ -46,4 +54,4 @@ class Patience:
     @property
     def stopped(self) -> bool:
         """Whether `stop` was called."""
-        return self._stopped.is_set()
+        return self._stopped

@@ -49,20 +49,22 @@ def connect(path: Path, *, vfs: str | None = None, cache_kib: int = 2_000) -> ap
     return connection
 
 
-def connect_reader(path: Path, *, vfs: str | None = None) -> apsw.Connection:
+def connect_reader(
+    path: Path, *, vfs: str | None = None, busy_ms: int = BUSY_MS
+) -> apsw.Connection:
     """Open a file that another process writes, for reading; raises Outage where it is not there."""
     check_version()
-    connection = _opened(path, apsw.SQLITE_OPEN_READONLY, vfs)
+    connection = _opened(path, apsw.SQLITE_OPEN_READONLY, vfs, busy_ms)
     if fetch_one(connection, "PRAGMA user_version") != FORMAT:
         connection.close()
         raise Outage(f"{path} is just being made, or by another version of this program.")
     return connection
 
 
-def _opened(path: Path, flags: int, vfs: str | None) -> apsw.Connection:
+def _opened(path: Path, flags: int, vfs: str | None, busy_ms: int = BUSY_MS) -> apsw.Connection:
     try:
         connection = apsw.Connection(str(path), flags=flags, vfs=vfs)
-        connection.set_busy_timeout(BUSY_MS)
+        connection.set_busy_timeout(busy_ms)
         connection.execute("PRAGMA schema_version").fetchall()
     except apsw.Error as error:
         raise Outage(_why_not(path, error)) from error

@@ -19,7 +19,7 @@ def create_app(
     outbox: Outbox,
     reader: OutboxReader,
     *,
-    passed: Callable[[str], int],
+    passed: Callable[[str], int | None],
     forward: Callable[[], Response],
     host: str = "127.0.0.1",
 ) -> Flask:

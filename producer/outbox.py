@@ -61,14 +61,15 @@ class Outbox:
         self,
         path: Path,
         *,
-        passed: Callable[[str], int],
+        passed: Callable[[str], int | None],
         bounds: Bounds = DEFAULT_BOUNDS,
         vfs: str | None = None,
         wait_s: float = 0.0,
     ) -> None:
         """Open or make the file; raises Held where another process accepts into it.
 
-        `passed` tells, for a source id, up to which row the relay has carried it on.
+        `passed` tells, for a source id, up to which row the relay has carried it on; None where
+        that cannot be told.
         """
         self._lock = FileLock(path, wait_s=wait_s)
         self._path = path

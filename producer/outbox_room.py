@@ -40,11 +40,12 @@ class Room:
     """
 
     def __init__(
-        self, db: apsw.Connection, path: Path, *, bounds: Bounds, passed: Callable[[], int]
+        self, db: apsw.Connection, path: Path, *, bounds: Bounds, passed: Callable[[], int | None]
     ) -> None:
         self._db, self._path, self._bounds, self._passed = db, path, bounds, passed
         self.total = self._total_through(1 << 62)
-        self._passed_total = 0
+        # Until somebody can tell how far the relay is, nothing that was there before us waits.
+        self._passed_total = self.total
         self._free = 0
         self._prune_at = self._look_at = 0.0
         self.prune_when_due()
@@ -79,8 +80,9 @@ class Room:
         self._prune_at = time.monotonic() + PRUNE_EVERY_S
         try:
             row = self._passed()
-            self._passed_total = self._total_through(row)
-            self._prune(row)
+            if row is not None:
+                self._passed_total = self._total_through(row)
+                self._prune(row)
         except Exception as error:  # noqa: BLE001  # what was accepted is; there is another time
             logger.warning("not pruned", action="outbox_prune", reason=repr(error))
 

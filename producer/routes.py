@@ -37,7 +37,7 @@ def routes(
     outbox: Outbox,
     reader: OutboxReader,
     *,
-    passed: Callable[[str], int],
+    passed: Callable[[str], int | None],
     forward: Callable[[], Response],
 ) -> Blueprint:
     """Return the producer's own addresses; all others are forwarded."""
@@ -57,7 +57,7 @@ def routes(
     @blueprint.get("/v1/events/<event_id>")
     def get_event(event_id: str) -> Response:
         found = reader.remembered(event_id) if is_id(event_id) else None
-        if found is not None and found.row > passed(reader.source_id):
+        if found is not None and found.row > (passed(reader.source_id) or 0):
             return answer(_in_outbox(event_id, found))
         response = forward()
         if response.status_code == HTTPStatus.NOT_FOUND and found is not None:

@@ -3,9 +3,13 @@
 import time
 from collections.abc import Callable, Iterator
 
+import structlog
+
 from consumers.runtime.control import Control, Request
+from consumers.runtime.guard import Swollen
 from events.errors import Outage, PacelineError
 
+logger = structlog.get_logger(__name__)
 _LOOK_EVERY_S = 0.2
 Start = Callable[[Request], Iterator[None]]
 
@@ -44,10 +48,15 @@ class Desk:
             next(steps)
         except StopIteration:
             return
-        except Outage:
+        except (Outage, MemoryError, Swollen):
             # Begun again from what it remembers, when the store or the log is back.
             raise
         except PacelineError as error:
             self._control.finish(request.id, answer={"error": str(error)}, failed=True)
+        except Exception as error:
+            # Left open, it would be begun again by the next worker, and end that one too.
+            logger.exception("operation failed", action=request.verb, operation=request.id)
+            reason = f"{type(error).__name__}: {error}"
+            self._control.finish(request.id, answer={"error": reason}, failed=True)
         else:
             self._running[request.id] = steps

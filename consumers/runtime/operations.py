@@ -8,7 +8,7 @@ from typing import Any
 
 from consumers.runtime.control import Control, Request, RequestState
 from consumers.runtime.fates import Fate, State
-from consumers.runtime.store import Change, Commit, Generation, Store
+from consumers.runtime.store import Change, Commit, Generation, Store, each_open
 from consumers.runtime.worker import Worker
 from events.bus import Batch, Delivery
 from events.envelope import id_bytes
@@ -133,15 +133,16 @@ def _change_dead(
     live: Generation,
     change: Callable[[Fate], Fate],
 ) -> Iterator[None]:
-    chosen = dead_letters(log, store.open_fates(live.number, State.DEAD), request.arguments)
-    for start in range(0, len(chosen), _AT_ONCE):
-        part = chosen[start : start + _AT_ONCE]
-        changes = [Change(position, fate, change(fate)) for position, fate in part]
+    changed, total = 0, store.counts(live.number)[State.DEAD]
+    for page in each_open(store, live.number, State.DEAD, at_once=_AT_ONCE):
+        chosen = dead_letters(log, page, request.arguments)
+        changes = [Change(position, fate, change(fate)) for position, fate in chosen]
         store.commit(live.number, Commit(changes=changes))
-        if not control.report(request.id, done=start + len(part), total=len(chosen)):
+        changed += len(chosen)
+        if not control.report(request.id, done=changed, total=total):
             return
     # Ended before anything of it is folded: what ends the process then must not begin it again.
-    control.finish(request.id, answer={"changed": len(chosen)})
+    control.finish(request.id, answer={"changed": changed})
     yield
 
 
@@ -157,6 +158,13 @@ def dead_letters(
     if reason is not None:
         dead = [(position, fate) for position, fate in dead if fate.reason.startswith(reason)]
     return dead
+
+
+def set_paused(request: Request, control: Control, store: Store) -> Iterator[None]:
+    """Let a consumer stand still, or go on; it is so until it is said otherwise."""
+    store.set_mark("paused", "1" if request.verb == "pause" else None)
+    control.finish(request.id, answer={})
+    yield
 
 
 Operation = Callable[[Request, Control, LogReader, Store, Worker, Generation], Iterator[None]]

@@ -15,10 +15,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import structlog
+
 from consumers import Projection, Read
 from consumers.runtime.shape import problems
 from events.errors import PacelineError
 
+logger = structlog.get_logger(__name__)
 GROUP = "paceline.consumers"
 _SOURCE = "__paceline_source__"
 _NAME = re.compile(r"\A[a-z0-9][a-z0-9-]{0,62}\Z")
@@ -62,8 +65,19 @@ def find(plugins: Path) -> dict[str, Found]:
 
 def _packages(points: Iterable[EntryPoint]) -> Iterable[Found]:
     for point in points:
-        name = point.module
-        yield Found(point.name, point.value, _importer(name), point.attr)
+        if not _NAME.match(point.name):
+            logger.warning("no consumer's name", action="bad_name", name=point.name)
+        elif not re.fullmatch(r"[\w.]+(:\w+)?", point.value):
+            yield Found(point.name, point.value, _refuser(point.value), "")
+        else:
+            yield Found(point.name, point.value, _importer(point.module), point.attr)
+
+
+def _refuser(value: str) -> Callable[[], ModuleType]:
+    def refuse() -> ModuleType:
+        raise Unfit(f"The entry point {value!r} is not a module, or module:Class.")
+
+    return refuse
 
 
 def _importer(name: str) -> Callable[[], ModuleType]:

@@ -9,7 +9,7 @@ import structlog
 from consumers.runtime.control import Request
 from consumers.runtime.desk import Desk
 from consumers.runtime.guard import Swollen
-from consumers.runtime.operations import operation
+from consumers.runtime.operations import operation, set_paused
 from consumers.runtime.parts import Parts
 from consumers.runtime.rebuild import Rebuild
 from consumers.runtime.retries import take_due
@@ -164,7 +164,9 @@ class Runner:
             logger.info("a file was replaced", action="replaced", consumer=self._name)
             self._parts.patience.stop()
         try:
-            check_restored(self._log, self._store.watermarks(self._generation.number))
+            for generation in self._store.generations():
+                if generation.phase is not Phase.OLD:
+                    check_restored(self._log, self._store.highest(generation.number))
         except LogRestored as restored:
             if self._store.mark("problem") is None:
                 logger.error("stopped", action="log_restored", consumer=self._name)
@@ -216,7 +218,7 @@ class Runner:
         if request.verb == "rebuild":
             return self._rebuild_steps(request)
         if request.verb in ("pause", "resume"):
-            return self._pause_steps(request)
+            return set_paused(request, self._parts.control, self._store)
         make = operation(request.verb)
         if request.verb == "replay" and self._still():
             raise PacelineError(
@@ -226,11 +228,6 @@ class Runner:
         live = self._generation
         return make(request, self._parts.control, self._log, self._store, self._live_worker, live)
 
-    def _pause_steps(self, request: Request) -> Iterator[None]:
-        self._store.set_mark("paused", "1" if request.verb == "pause" else None)
-        self._parts.control.finish(request.id, answer={})
-        yield
-
     def _rebuild_steps(self, request: Request) -> Iterator[None]:
         control = self._parts.control
         if self._rebuild is None and request.memory.get("generation") != self._generation.number:
@@ -238,8 +235,11 @@ class Runner:
         building, total, report_at = self._rebuild, request.total, 0.0
         while self._rebuild is not None and self._rebuild is building:
             if time.monotonic() >= report_at:
-                report_at = time.monotonic() + _REPORT_EVERY_S
+                asked_at = time.monotonic()
                 remaining = self._rebuild.remaining()
+                # Counting takes its time in a long log; it shall not take more than a tenth of all.
+                took_s = time.monotonic() - asked_at
+                report_at = time.monotonic() + max(_REPORT_EVERY_S, 10 * took_s)
                 total = max(total, remaining)
                 memory = {"generation": self._rebuild.generation.number}
                 done = total - remaining

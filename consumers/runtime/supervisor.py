@@ -16,6 +16,7 @@ from events.process import PARENT
 logger = structlog.get_logger(__name__)
 _LONGEST_WAIT_S = 60.0
 _HEALTHY_S = 30.0
+_WELL_S = 1.0  # for one that ended by itself; what ends at once each time is not well
 _LOOK_EVERY_S = 2.0
 _END_WITHIN_S = 15.0
 Wanted = Callable[[], Mapping[str, Sequence[str]]]
@@ -84,7 +85,8 @@ class Supervisor:
     def _ended(self, name: str, child: _Child, code: int) -> None:
         lived_s = time.monotonic() - child.started_at
         child.process = None
-        child.failures = 0 if code == 0 or lived_s > _HEALTHY_S else child.failures + 1
+        well = lived_s > (_WELL_S if code == 0 else _HEALTHY_S)
+        child.failures = 0 if well else child.failures + 1
         # Beyond ten it is the longest wait anyhow, and after days no number that a float can hold.
         doubled_s = 0.1 * 2 ** min(child.failures, 10)
         wait_s = min(_LONGEST_WAIT_S, doubled_s) if child.failures else 0.0

@@ -9,7 +9,7 @@ from consumers.runtime.store import Generation, Store
 from consumers.runtime.worker import Worker
 from events.bus import Batch
 from events.bus.embedded import EmbeddedSubscription
-from events.errors import LogRestored
+from events.errors import LogRestored, Outage
 from events.log import LogReader, Selection, Watermarks
 
 
@@ -39,7 +39,12 @@ class Sweep:
 
     def step(self) -> bool:
         """Fold the next part; return False at the end of the log."""
-        batch = next(self._batches)
+        try:
+            batch = next(self._batches)
+        except Outage:
+            # An exception ends a generator; the cursor knows where to go on.
+            self._batches = self._cursor.batches()
+            raise
         if not batch.through:
             return False
         self._worker.take(batch)
@@ -62,7 +67,7 @@ def remaining(log: LogReader, bindings: tuple[str, ...], marks: Watermarks) -> i
 
 
 def check_restored(log: LogReader, marks: Watermarks) -> None:
-    """Raise LogRestored where a watermark is beyond what the log has settled."""
+    """Raise LogRestored where what was seen is beyond what the log has settled."""
     settled = log.settled()
     for relay, number in marks.items():
         if settled.get(relay, 0) < number:

@@ -1,14 +1,12 @@
 """The event log's SQLite file for those who only read it."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 import apsw
 
 from events.envelope import id_bytes, id_text, is_id
-from events.errors import Outage
 from events.log import Conflict, Logged, Position, Selection
 from events.sources import Bookmark, Stuck
 from events.sqlite import connect_reader, named_errors, places
@@ -18,6 +16,9 @@ COLUMNS = "e.number, e.id, r.relay, k.routing_key, e.body"
 TABLES = (
     "events e JOIN relays r ON r.small = e.relay JOIN routing_keys k ON k.small = e.routing_key"
 )
+
+
+_HELD_MS = 100
 
 
 class SqliteLogReader:
@@ -133,11 +134,12 @@ def in_ms(moment: datetime) -> int:
 
 
 def bookmark_in(path: Path, source: str) -> Bookmark | None:
-    """Return the relay's bookmark in a source; None where there is none, or no log yet."""
-    with suppress(Outage):
-        log = SqliteLogReader.open(path)
-        try:
-            return log.load(source)
-        finally:
-            log.close()
-    return None
+    """Return the relay's bookmark in a source, or None; raises Outage where nobody can tell.
+
+    It does not wait for a log that is held: whoever asks is accepting.
+    """
+    log = SqliteLogReader(connect_reader(path, busy_ms=_HELD_MS), path)
+    try:
+        return log.load(source)
+    finally:
+        log.close()

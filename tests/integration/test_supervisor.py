@@ -26,6 +26,8 @@ from pathlib import Path
 manner = sys.argv[1]
 if manner == "deaf":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+if manner == "polite":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 if "die" in manner:
     from events.process import die_with_supervisor
     die_with_supervisor()
@@ -196,9 +198,22 @@ def test_what_has_failed_for_days_is_still_tried_once_a_minute(run: Run) -> None
 
 def test_a_clean_end_is_followed_by_a_start_at_once(run: Run) -> None:
     with capture_logs() as logs:
-        run.start(one="0")
-        run.wait_for("one", count=4)
+        run.start(one="polite")
+        for count in range(1, 4):
+            pid = run.wait_for("one", count=count)
+            run.clock.now += 2
+            os.kill(pid, signal.SIGTERM)
+            until(lambda: len(restarts(logs)) == count, what="it is noticed")  # noqa: B023
     assert set(restarts(logs)) == {("one", 0, 0.0)}
+
+
+def test_what_ends_at_once_each_time_waits_also_where_it_says_that_all_is_well(run: Run) -> None:
+    with capture_logs() as logs:
+        run.start(one="0")
+        for count in range(1, 4):
+            until(lambda: len(restarts(logs)) == count, what="it is noticed")  # noqa: B023
+            run.clock.now += 0.9
+    assert [wait_s for _, _, wait_s in restarts(logs)] == [0.2, 0.4, 0.8]
 
 
 def test_what_has_run_well_for_long_is_not_made_to_wait_for_its_past(run: Run) -> None:

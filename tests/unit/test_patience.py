@@ -1,6 +1,8 @@
 """How long a process waits for what comes by itself."""
 
-from threading import Event, Thread
+import signal
+from queue import Empty, SimpleQueue
+from threading import Thread
 
 import pytest
 
@@ -8,22 +10,21 @@ from events.errors import Outage
 from events.patience import Patience
 
 
-class Waits(Event):
+class Waits(SimpleQueue[None]):
     """Notes how long was to be waited, and does not."""
 
     def __init__(self) -> None:
-        super().__init__()
         self.asked: list[float] = []
 
-    def wait(self, timeout: float | None = None) -> bool:
+    def get(self, block: bool = True, timeout: float | None = None) -> None:  # noqa: FBT001, FBT002
         self.asked.append(timeout or 0.0)
-        return self.is_set()
+        raise Empty
 
 
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> Waits:
     made = Waits()
-    monkeypatch.setattr("events.patience.Event", lambda: made)
+    monkeypatch.setattr("events.patience.SimpleQueue", lambda: made)
     return made
 
 
@@ -86,3 +87,11 @@ def test_an_error_that_waiting_does_not_mend_is_not_waited_for() -> None:
 
     with pytest.raises(ZeroDivisionError):
         Patience().until_made(make)
+
+
+def test_a_signal_in_the_middle_of_a_wait_ends_it() -> None:
+    patience = Patience(least_s=30, most_s=30)
+    signal.signal(signal.SIGALRM, lambda number, frame: patience.stop())
+    signal.setitimer(signal.ITIMER_REAL, 0.05)
+    patience.wait()
+    assert patience.stopped

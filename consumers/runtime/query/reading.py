@@ -1,7 +1,9 @@
 """Reading: what all reads of a consumer's documents share, a plug-in's and the platform's."""
 
+import os
+import time
 from collections.abc import Callable
-from threading import BoundedSemaphore
+from threading import BoundedSemaphore, Thread
 from typing import Any
 
 import structlog
@@ -16,6 +18,8 @@ from events.errors import PacelineError
 
 logger = structlog.get_logger(__name__)
 FATE_HEADER = "Paceline-Fate"
+LONGEST_READ_S = 30.0
+READ_HANGS = 71
 Look = Callable[[SqliteDocuments, Generation], Any]
 
 
@@ -27,6 +31,8 @@ class Reading:
         self._installation, self._count = installation, seats
         self._waiting = Waiting(installation)
         self._seats: dict[str, BoundedSemaphore] = {}
+        self._reads: set[tuple[float, str]] = set()
+        Thread(target=self._watch, name="watch", daemon=True).start()
 
     def answer(self, name: str, given: dict[str, str], look: Look) -> Response:
         """Answer with what `look` makes of the documents; `given` may hold `after` and `wait`."""
@@ -35,12 +41,29 @@ class Reading:
         if not seats.acquire(blocking=False):
             raise NotServed("busy", f"All seats for reading {name} are taken.")
         try:
-            response = self._guarded(name, look)
+            response = self._timed(name, look)
         finally:
             seats.release()
         if fate is not None:
             response.headers[FATE_HEADER] = fate
         return response
+
+    def _timed(self, name: str, look: Look) -> Response:
+        """Answer, watched: a read that hangs holds a seat, and a moment that no file can pass."""
+        begun = (time.monotonic(), name)
+        self._reads.add(begun)
+        try:
+            return self._guarded(name, look)
+        finally:
+            self._reads.discard(begun)
+
+    def _watch(self) -> None:
+        while True:
+            time.sleep(1.0)
+            oldest, name = min(self._reads.copy(), default=(time.monotonic(), ""))
+            if time.monotonic() - oldest > LONGEST_READ_S:
+                logger.error("read hangs: starting anew", action="read_hangs", consumer=name)
+                os._exit(READ_HANGS)
 
     def _guarded(self, name: str, look: Look) -> Response:
         """Run what may be a stranger's code: whatever it raises is an answer, and nobody else's."""

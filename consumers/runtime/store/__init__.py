@@ -1,6 +1,6 @@
 """Store, the contract: a consumer's documents, fates and watermarks, in one atomic commit."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -80,13 +80,25 @@ class StoreReader(Protocol):
     def watermarks(self, generation: int) -> dict[str, int]:
         """Return how far each relay's rows were looked at."""
 
+    def highest(self, generation: int) -> dict[str, int]:
+        """Return the highest number of each relay that has a row or was looked at."""
+
     def fates(self, generation: int, positions: Sequence[Position]) -> dict[Position, Fate]:
         """Return the fates of those positions that have a row."""
 
     def open_fates(
-        self, generation: int, state: State, *, due_ms: int | None = None, limit: int = 1_000_000
+        self,
+        generation: int,
+        state: State,
+        *,
+        due_ms: int | None = None,
+        after: Position | None = None,
+        limit: int = 1_000_000,
     ) -> list[tuple[Position, Fate]]:
-        """Return the rows of a state other than applied, earliest due first; or only the due."""
+        """Return the rows of a state other than applied, earliest due first; or only the due.
+
+        With `after` they come by position, past that one.
+        """
 
     def rows(
         self, generation: int, relay: str, after: int, through: int | None
@@ -104,6 +116,16 @@ class StoreReader(Protocol):
 
     def mark(self, name: str) -> str | None:
         """Return a small fact about this consumer, such as whether it is paused."""
+
+
+def each_open(
+    store: StoreReader, generation: int, state: State, *, at_once: int = 500
+) -> Iterator[list[tuple[Position, Fate]]]:
+    """Yield all rows of a state other than applied, some at a time: there may be very many."""
+    after = Position("", 0)
+    while page := store.open_fates(generation, state, after=after, limit=at_once):
+        yield page
+        after = page[-1][0]
 
 
 class Store(StoreReader, Protocol):

@@ -57,6 +57,19 @@ class SqliteStoreReader:
         with named_errors(self._what):
             return dict(fetch(self._db, sql, (generation,)))
 
+    def highest(self, generation: int) -> dict[str, int]:
+        """Return the highest number of each relay that has a row or was looked at."""
+        sql = (
+            "SELECT relay, max(coalesce((SELECT number FROM watermarks"
+            "   WHERE generation = ? AND small = relays.small), 0),"
+            f" coalesce((SELECT max(position) FROM fates_{generation:d}"
+            f"   WHERE position > (relays.small << {NUMBER_BITS})"
+            f"   AND position < ((relays.small + 1) << {NUMBER_BITS}))"
+            f"   - (relays.small << {NUMBER_BITS}), 0)) FROM relays"
+        )
+        with named_errors(self._what):
+            return {relay: top for relay, top in fetch(self._db, sql, (generation,)) if top}
+
     def fates(self, generation: int, positions: Sequence[Position]) -> dict[Position, Fate]:
         """Return the fates of those positions that have a row."""
         keys = {self._key(position): position for position in positions}
@@ -69,18 +82,30 @@ class SqliteStoreReader:
         return {keys[key]: _fate(detail) for key, detail in rows}
 
     def open_fates(
-        self, generation: int, state: State, *, due_ms: int | None = None, limit: int = 1_000_000
+        self,
+        generation: int,
+        state: State,
+        *,
+        due_ms: int | None = None,
+        after: Position | None = None,
+        limit: int = 1_000_000,
     ) -> list[tuple[Position, Fate]]:
-        """Return the rows of a state other than applied, earliest due first; or only the due."""
-        due = "AND due <= ?" if due_ms is not None else ""
-        values = [STATES[state], *([due_ms] if due_ms is not None else []), limit]
+        """Return the rows of a state other than applied, earliest due first; or only the due.
+
+        With `after` they come by position, past that one.
+        """
+        only, values = "", [STATES[state]]
+        if due_ms is not None:
+            only, values = " AND due <= ?", [*values, due_ms]
+        if after is not None:
+            only, values = f"{only} AND position > ?", [*values, self._key(after)]
+        order = "due, position" if after is None else "position"
         sql = (
             f"SELECT position, detail FROM fates_{generation:d}"
-            f" WHERE state = ? AND state <> 0 {due}"
-            " ORDER BY due, position LIMIT ?"
+            f" WHERE state = ? AND state <> 0{only} ORDER BY {order} LIMIT ?"
         )
         with named_errors(self._what):
-            rows = fetch(self._db, sql, values)
+            rows = fetch(self._db, sql, (*values, limit))
             return [(self._position(key), _fate(detail)) for key, detail in rows]
 
     def rows(
