@@ -218,11 +218,12 @@ def run(platform: Platform) -> None:
         check_port(settings.host, settings.query_port, "PACELINE_QUERY_PORT")
         settings.plugins.mkdir(parents=True, exist_ok=True)
         Thread(target=greet, args=(settings, patience), daemon=True).start()
-        Supervisor(lambda: _wanted(settings), patience=patience).run()
+        Supervisor(lambda: wanted(settings), patience=patience).run()
     click.echo("Stopped. What was accepted is kept.", err=True)
 
 
-def _wanted(settings: Settings) -> Mapping[str, Sequence[str]]:
+def wanted(settings: Settings) -> Mapping[str, Sequence[str]]:
+    """Return the processes that make the platform, in the order in which they are started."""
     consuming = {f"consume {name}": ("consume", name) for name in find(settings.plugins)}
     return {
         "producer": ("serve", "producer"),

@@ -10,7 +10,12 @@ import pytest
 from consumers.runtime import runner
 from consumers.runtime.control import RequestState
 from consumers.runtime.fates import State
+from consumers.runtime.operations import delivered
+from consumers.runtime.sweep import Sweep
+from consumers.runtime.worker import Limits, Worker
+from events.log import Selection
 from events.log.sqlite import SqliteEventLog
+from tests.integration.doubles import StillGuard
 from tests.integration.world import Tally, World, facts, tallied
 
 
@@ -100,3 +105,25 @@ def test_a_rebuild_heals_a_consumer_whose_log_was_restored_and_refilled(world: W
     assert world.documents() == tallied(everything)
     assert world.counts() == {State.APPLIED: 45}
     assert world.store.mark("problem") is None
+
+
+def test_events_that_were_replayed_past_the_watermark_tell_a_restored_log_too(
+    world: World,
+) -> None:
+    world.post(facts(30))
+    world.log.close()
+    shutil.copy(world.folder / "log.db", world.folder / "copy.db")
+    world.log = SqliteEventLog(world.folder / "log.db")
+    world.post(facts(10, first=30))
+    live = world.store.begin(version=1, code="", bindings=("#",), indexes={})
+    worker = Worker(world.consumer, world.store, live.number, guard=StillGuard(), limits=Limits())
+    Sweep(world.log, world.store, worker, live, size=10).step()
+    late = world.log.scan(Selection(after=30), limit=100)
+    worker.apply([delivered(row) for row in late])
+    assert len(late) == 10
+    world.log.close()
+    shutil.copy(world.folder / "copy.db", world.folder / "log.db")
+    world.log = SqliteEventLog(world.folder / "log.db")
+    world.post(facts(10, first=30))
+    world.run()
+    assert "restored from an older copy" in (world.store.mark("problem") or "")

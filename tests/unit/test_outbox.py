@@ -381,6 +381,21 @@ def test_what_the_relay_passed_long_ago_does_not_count_after_a_restart(file: Pat
     second.close()
 
 
+def test_where_nobody_can_tell_how_far_the_relay_is_the_last_answer_holds(
+    opened: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox_room, "PRUNE_EVERY_S", 0.0)
+    told: dict[str, int | None] = {"row": 0}
+    bounds = Bounds(waiting_bytes=10 * len(sealed(0).body), free_bytes=0)
+    outbox = opened(passed=lambda source: told["row"], bounds=bounds)
+    for number in range(8):
+        outbox.accept([sealed(number)])
+        told["row"] = number + 1
+    told["row"] = None
+    for number in range(8, 17):
+        assert outbox.accept([sealed(number)]) == [Accepted(sealed(number).id, duplicate=False)]
+
+
 def test_a_low_disk_refuses_what_is_new_and_answers_the_rest(
     opened: Make, file: Path, disk_space: SimpleNamespace
 ) -> None:

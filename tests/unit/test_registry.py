@@ -3,14 +3,16 @@
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 import pytest
 
+import cli
 from consumers.runtime import registry
 from consumers.runtime.registry import Loaded, Unfit, find, is_replaced, load
 from consumers.runtime.store.sqlite import SqliteStore
+from events.settings import read_settings
 
 Drop = Callable[..., Path]
 GOOD = """
@@ -299,3 +301,36 @@ def test_an_index_may_have_any_name(drop: Drop, tmp_path: Path, name: str) -> No
     made = store.begin(version=1, code="", bindings=("#",), indexes=consumer.indexes)
     assert store.documents(made.number).listed(name, limit=5) == ([], None)
     store.close()
+
+
+@pytest.mark.parametrize("value", ["my-plugin.mod:Evil", "mod:", ":Class", "a b:C"])
+def test_an_entry_point_that_is_none_is_unfit_and_disturbs_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    points = [EntryPoint("evil", value, registry.GROUP), *entry_points(group=registry.GROUP)]
+    monkeypatch.setattr(registry, "entry_points", lambda *, group: points)
+    found = find(tmp_path)
+    assert load(found["calories"]).name == "calories"
+    with pytest.raises(Unfit, match="is not a module, or module:Class"):
+        load(found["evil"])
+
+
+def test_an_entry_point_whose_name_leads_out_of_the_data_folder_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    point = EntryPoint("../../evil", "consumers.calories:Calories", registry.GROUP)
+    monkeypatch.setattr(registry, "entry_points", lambda *, group: [point])
+    assert find(tmp_path) == {}
+
+
+def test_a_plugin_with_the_name_of_a_part_of_the_platform_takes_nobodys_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("producer", "relay", "query"):
+        (tmp_path / f"{name}.py").write_text("")
+    monkeypatch.setenv("PACELINE_PLUGINS", str(tmp_path))
+    wanted = cli.wanted(read_settings())
+    assert wanted["producer"] == ("serve", "producer")
+    assert wanted["relay"] == ("relay",)
+    assert wanted["query"] == ("serve", "query")
+    assert {("consume", name) for name in ("producer", "relay", "query")} <= set(wanted.values())
