@@ -125,6 +125,7 @@ def audit(platform: Platform, only: tuple[str, ...], as_json: bool) -> None:
         for host in accepting:
             accepted = audit_accepting(host, log)
             wrong += [("accepted and not logged", event_id) for event_id in accepted.missing]
+            wrong += [("refused by the log", event_id) for event_id in accepted.set_aside]
             rows.append({"audited": "accepting", **_without_lists(asdict(accepted))})
         for place, name in enumerate(names):
             row, faults = _audited(platform, log, name)

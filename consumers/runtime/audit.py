@@ -26,7 +26,10 @@ class Accepting(NamedTuple):
 
 @dataclass(slots=True)
 class AcceptedAudit:
-    """accepted = logged + in the outbox + conflicting, for what the outbox remembers."""
+    """accepted = logged + in the outbox + conflicting, for what the outbox remembers.
+
+    What the log refused for itself is `set_aside`: kept, and not where it should be.
+    """
 
     source: str
     accepted: int = 0
@@ -34,6 +37,7 @@ class AcceptedAudit:
     in_outbox: int = 0
     conflicting: int = 0
     stuck: int = 0
+    set_aside: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
 
 
@@ -84,6 +88,7 @@ def _place(
         audit.in_outbox += 1
     elif row in host.stuck:
         audit.stuck += 1
+        audit.set_aside.append(event_id)
     else:
         audit.missing.append(event_id)
 

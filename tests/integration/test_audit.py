@@ -235,3 +235,11 @@ def test_an_accepted_event_that_the_relay_has_passed_and_the_log_has_not_is_told
     found = audit_accepting(remembered(events, passed=600), world.log)
     assert found.missing == [events[0].id, events[399].id, events[599].id]
     assert found.logged == 597
+
+
+def test_what_the_log_refused_for_itself_is_a_fault_with_its_id(world: World) -> None:
+    world.post(facts(1))
+    logged, refused = (workout_event_id("ada", f"w-{number}") for number in (0, 7))
+    host = Accepting("source", 2, frozenset({2}), [(1, logged), (2, refused)])
+    found = audit_accepting(host, world.log)
+    assert (found.logged, found.stuck, found.set_aside, found.missing) == (1, 1, [refused], [])
