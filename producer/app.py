@@ -33,9 +33,15 @@ def create_app(
     app.register_blueprint(routes(outbox, reader, passed=passed, forward=forward))
     app.add_url_rule("/", "forward_root", forward, methods=["GET"])
     app.add_url_rule("/<path:path>", "forward", lambda path: forward(), methods=["GET"])
+    for path in ("/v1/workouts", "/v1/workouts/batch"):
+        app.add_url_rule(path, f"no GET {path}", _only_post, methods=["GET"])
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _unexpected)
     return app
+
+
+def _only_post() -> Response:
+    raise MethodNotAllowed(["POST"])
 
 
 def _http_error(error: Exception) -> Response:

@@ -562,3 +562,10 @@ def test_a_fault_of_ours_is_a_problem_document_too(
     monkeypatch.setattr(door.outbox, "accept", broken)
     problem(door.client.post(ONE, json=RUN), "internal")
     assert [one["action"] for one in journal] == ["request_failed"]
+
+
+@pytest.mark.parametrize("path", [ONE, MANY])
+def test_what_is_only_posted_cannot_be_got(door: Door, path: str) -> None:
+    refused = door.client.get(path)
+    assert (refused.status_code, refused.headers["Allow"]) == (405, "POST")
+    problem(refused, "method-not-allowed")
