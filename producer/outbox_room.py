@@ -64,7 +64,8 @@ class Room:
             self._look_at = time.monotonic() + LOOK_EVERY_S
             self._free = shutil.disk_usage(self._path.parent).free
         waiting = self.total - self._passed_total
-        if self._free < self._bounds.free_bytes:
+        # What waits is still to be written twice: into the log, and into what consumers keep of it.
+        if self._free < self._bounds.free_bytes + 2 * waiting:
             reason = f"The disk has {self._free >> 20} MiB left; nothing new is accepted."
         elif waiting > self._bounds.waiting_bytes:
             reason = f"{waiting >> 20} MiB wait for the relay; nothing new is accepted."

@@ -381,6 +381,19 @@ def test_what_the_relay_passed_long_ago_does_not_count_after_a_restart(file: Pat
     second.close()
 
 
+def test_the_reserve_grows_with_what_is_still_to_be_written(
+    opened: Make, disk_space: SimpleNamespace
+) -> None:
+    size = len(sealed(0).body)
+    outbox = opened(bounds=Bounds(waiting_bytes=1024 * MIB, free_bytes=MIB))
+    disk_space.free = MIB + 2 * 10 * size + 100
+    for number in range(10):
+        outbox.accept([sealed(number)])
+    with pytest.raises(OutboxFull, match="The disk has"):
+        for number in range(10, 14):
+            outbox.accept([sealed(number)])
+
+
 def test_where_nobody_can_tell_how_far_the_relay_is_the_last_answer_holds(
     opened: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -408,7 +421,7 @@ def test_a_low_disk_refuses_what_is_new_and_answers_the_rest(
         outbox.check()
     assert outbox.accept([sealed(1)]) == [Accepted(sealed(1).id, duplicate=True)]
     assert kept(file) == [sealed(1).id]
-    disk_space.free = 256 * MIB
+    disk_space.free = 257 * MIB
     outbox.check()
     assert outbox.accept([sealed(2)]) == [Accepted(sealed(2).id, duplicate=False)]
 
