@@ -46,16 +46,17 @@ def list_dead(platform: Any, only: str | None, as_json: bool) -> None:
     """
     groups = defaultdict(list)
     for name, _, fate in _dead(platform, only):
-        groups[name, fate.reason].append(fate)
+        # By the kind of error: its text may name a person, and no two would be of one group.
+        groups[name, fate.reason.partition(":")[0]].append(fate)
     rows = [
         {
             "consumer": name,
             "events": len(fates),
             "since": _when(min(fate.first_ms or 0 for fate in fates)),
             "last": _when(max(fate.last_ms or 0 for fate in fates)),
-            "reason": reason,
+            "reason": max(fates, key=lambda fate: fate.last_ms or 0).reason,
         }
-        for (name, reason), fates in sorted(groups.items())
+        for (name, _), fates in sorted(groups.items())
     ]
     show(rows, as_json=as_json, empty="There is no dead letter.")
 

@@ -120,8 +120,8 @@ def test_an_event_that_conflicts_stays_beside_the_one_that_was_first(world: Worl
     assert "conflicts" not in world.client().get(f"/v1/events/{event_id}").json
     world.log.append([seal(workout(distance_mm=1), accepted_at=ACCEPTED_AT)], source="other-door")
     found = world.client().get(f"/v1/events/{event_id}").json
-    assert found["state"] == "logged"
     assert found["event"]["data"]["distance_mm"] == 5_000_000
+    assert found["state"] == "conflicting"
     (conflict,) = found["conflicts"]
     assert conflict["source"] == "other-door"
     assert conflict["event"]["data"]["distance_mm"] == 1

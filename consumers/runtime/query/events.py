@@ -70,7 +70,7 @@ def _event(installation: Installation, logged: Logged, conflicts: list[Conflict]
     status: dict[str, Any] = {
         "event": event,
         "accepted_at": event["acceptedat"],
-        "state": "logged",
+        "state": "conflicting" if conflicts else "logged",
         "consumers": fates_of(installation, logged),
     }
     if conflicts:

@@ -96,7 +96,7 @@ SHAPES: dict[str, Shape] = {
         "event accepted_at state consumers",
         event=_EVENT,
         accepted_at=TIME,
-        state={"type": "string", "enum": ["accepted", "logged"]},
+        state={"type": "string", "enum": ["accepted", "logged", "conflicting"]},
         consumers={"type": "object", "additionalProperties": ref("Fate")},
         conflicts={
             "type": "array",
