@@ -6,16 +6,17 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import pytest
 
 from consumers.runtime.control import RequestState
-from events.envelope import seal, workout_event_id
+from events.envelope import Event, seal, workout_event_id
 from events.lock import FileLock
 from events.sources import Bookmark
 from producer.outbox import Outbox
 from tests.integration.shell import PLUGIN, installed, printed, run, working
-from tests.integration.world import ACCEPTED_AT, World, append, facts, until
+from tests.integration.world import ACCEPTED_AT, Tally, World, append, facts, until
 
 
 @pytest.fixture
@@ -250,3 +251,14 @@ def test_the_doctor_finds_a_plug_in_that_could_not_be_loaded(world: World) -> No
     assert found["consumer tally"]["ok"]
     told = run("doctor", code=1).stdout
     assert f"BAD  consumer broken: {broken}: fold() is missing" in told
+
+
+def test_errors_of_one_kind_are_one_group_whatever_their_text(world: World) -> None:
+    def nobody(event: Event, documents: dict[str, Any]) -> None:
+        raise KeyError(event.data.workout_id)
+
+    world.consumer = Tally(nobody)
+    world.post(facts(3, first=50))
+    world.run()
+    (group,) = [one for one in printed("dead-letters", "list") if "KeyError" in one["reason"]]
+    assert group["events"] == 3

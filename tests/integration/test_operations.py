@@ -352,3 +352,15 @@ def test_what_was_asked_of_one_generation_is_done_in_the_one_that_is_live_then(
     world.run(lambda: world.control.get(rebuild.id).ended and world.control.get(discard.id).ended)
     assert world.live.number == 2
     assert world.counts() == {State.APPLIED: 17, State.DISCARDED: 3}
+
+
+def test_dead_letters_of_many_pages_are_all_redriven(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(operations, "_AT_ONCE", 2)
+    with_dead(world)
+    world.consumer = Tally()
+    request = asked(world, "redrive")
+    assert (request.state, request.answer) == (RequestState.DONE, {"changed": 3})
+    world.run()
+    assert world.counts() == {State.APPLIED: 20}

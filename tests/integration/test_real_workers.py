@@ -2,6 +2,8 @@
 
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,9 +11,10 @@ import pytest
 
 from consumers.runtime.control import Control
 from consumers.runtime.fates import State
+from consumers.runtime.query.reading import READ_HANGS
 from consumers.runtime.store import Phase
 from events.log.sqlite import SqliteEventLog
-from tests.integration.place import Place
+from tests.integration.place import ROOT, Place
 from tests.integration.world import append, facts, tallied, until, without
 
 DEADLINES = {"fold_batch_s": 1, "fold_alone_s": 0.5, "memory_mib": 64, "ladder_s": "0.05,0.05"}
@@ -188,3 +191,41 @@ def test_redriving_what_ends_the_process_is_done_once_and_not_begun_again(place:
     assert control.get(asked.id).answer == {"changed": 1}
     assert place.fates()["w-3"].state is State.DEAD
     control.close()
+
+
+def test_code_that_hangs_while_it_is_loaded_ends_and_is_said_to(place: Place) -> None:
+    (place.plugins / "tally.py").write_text("while True: pass")
+    assert place.start("consume", "tally").wait(30) == 1
+    process = place.start("consume", "tally")
+    until(lambda: place.store().mark("problem"), what="the next start says so")
+    assert "ends or hangs when it is loaded" in (place.store().mark("problem") or "")
+    assert process.wait(30) == 1
+    place.plug_in()
+    append(place.log, facts(3))
+    mended = place.start("consume", "tally")
+    until(lambda: len(place.fates()) == 3, what="the mended one runs")
+    assert place.store().mark("problem") is None
+    mended.terminate()
+    assert mended.wait(30) == 0
+
+
+def test_a_read_that_hangs_ends_the_query_process_and_not_the_disk(place: Place) -> None:
+    place.plug_in()
+    file = place.plugins / "tally.py"
+    read = "\n    def stuck(documents, query):\n        while True: pass\n"
+    file.write_text(file.read_text() + read + '    reads = {"/stuck": stuck}\n')
+    append(place.log, facts(1))
+    worker = place.start("consume", "tally")
+    until(lambda: len(place.fates()) == 1, what="the consumer runs")
+    source = (
+        "from consumers.runtime.query import reading\n"
+        "reading.LONGEST_READ_S = 0.5\n"
+        "from cli import create_query_app, read_settings\n"
+        "create_query_app(read_settings()).test_client().get('/v1/stuck')\n"
+    )
+    asked = subprocess.run(
+        [sys.executable, "-c", source], cwd=ROOT, env=place.environment, timeout=30, check=False
+    )
+    assert asked.returncode == READ_HANGS
+    worker.terminate()
+    assert worker.wait(30) == 0
