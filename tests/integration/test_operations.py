@@ -364,3 +364,19 @@ def test_dead_letters_of_many_pages_are_all_redriven(
     assert (request.state, request.answer) == (RequestState.DONE, {"changed": 3})
     world.run()
     assert world.counts() == {State.APPLIED: 20}
+
+
+def test_an_operation_that_breaks_ends_as_failed_and_the_worker_lives(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> Iterator[None]:
+        raise ZeroDivisionError("of ours")
+        yield
+
+    monkeypatch.setitem(operations.OPERATIONS, "replay", broken)
+    request = asked(world, "replay")
+    assert request.state is RequestState.FAILED
+    assert request.answer == {"error": "ZeroDivisionError: of ours"}
+    world.post(facts(3))
+    world.run()
+    assert world.counts() == {State.APPLIED: 3}

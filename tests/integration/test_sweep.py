@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from consumers.runtime.store import Commit
 from consumers.runtime.sweep import Sweep, check_restored, remaining
-from events.errors import LogRestored
+from events.errors import LogRestored, Outage
 from events.log.sqlite import SqliteEventLog
 from events.workouts import Sport
 from tests.factories import workout
@@ -175,6 +175,26 @@ def test_nothing_of_a_step_that_fails_is_passed_over(world: World) -> None:
     with pytest.raises(ZeroDivisionError):
         swept.step()
     world.store.before = lambda commit: None
+    while swept.step():
+        pass
+    assert world.documents() == tallied(facts(25))
+
+
+def test_an_outage_of_the_log_pauses_a_sweep_which_then_goes_on(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.post(facts(25))
+    swept = sweep(world)
+    assert swept.step()
+
+    def away() -> dict[str, int]:
+        raise Outage("The disk is away.")
+
+    with monkeypatch.context() as while_away:
+        while_away.setattr(world.log, "settled", away)
+        for _ in range(2):
+            with pytest.raises(Outage):
+                swept.step()
     while swept.step():
         pass
     assert world.documents() == tallied(facts(25))
