@@ -8,15 +8,18 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lint format bench pins clean wrk
+.PHONY: help run run-distributed test lint format bench bench-real pins clean wrk rabbitmq
 
 help: ## Say what can be made
-	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 26
 
 run: .venv/.runtime ## Start the platform on http://127.0.0.1:8000; Ctrl-C stops it
 	@exec $(BIN)/paceline run
 
-test: lint ## Check style and types, then run every test
+run-distributed: .venv/.dev rabbitmq ## Start it on a RabbitMQ and a MongoDB of its own, to try that
+	@exec $(BIN)/python -m tests.servers
+
+test: lint rabbitmq ## Check style and types, then run every test
 	$(BIN)/python -m pytest
 
 lint: .venv/.dev ## Check style and types only
@@ -30,6 +33,9 @@ format: .venv/.dev ## Bring the code into shape
 
 bench: .venv/.dev wrk ## Measure, and compare with the bare server
 	$(BIN)/python -m tests.bench
+
+bench-real: .venv/.dev rabbitmq ## Measure on a RabbitMQ and a MongoDB, and compare with bare clients
+	$(BIN)/python -m tests.bench.real
 
 # On the oldest Python that is supported: what only that one needs must be pinned too.
 pins: ## Pin the newest versions of all requirements, with hashes
@@ -73,6 +79,14 @@ clean: ## Remove the environment and all caches
 	@$(PIP) install --require-hashes -r requirements/dev.txt
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch .venv/.runtime $@
+
+# Whoever has no right to install it may run every other test.
+rabbitmq:
+	@[ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] || command -v rabbitmq-server >/dev/null \
+	    || { echo "Installing RabbitMQ's server for the tests"; \
+	         $(SUDO)apt-get -qq update && $(SUDO)env DEBIAN_FRONTEND=noninteractive \
+	             apt-get -qq install --yes rabbitmq-server >/dev/null; } \
+	    || echo "RabbitMQ's server is missing: $(SUDO)apt-get install rabbitmq-server" >&2
 
 wrk:
 	@command -v wrk >/dev/null || { $(SUDO)apt-get -qq update && $(SUDO)apt-get -qq install --yes wrk >/dev/null; } \

@@ -2,11 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
-from dataclasses import replace
 from functools import cache
 from importlib.metadata import version
 from threading import Thread
-from typing import Any
 
 import click
 from flask import Flask
@@ -20,37 +18,40 @@ from consumers.runtime.control import Control
 from consumers.runtime.fates import Ladder
 from consumers.runtime.guard import Guard
 from consumers.runtime.parts import Parts
+from consumers.runtime.places import hold, is_served
 from consumers.runtime.query.app import create_query_app
-from consumers.runtime.registry import Loaded, Unfit, find, is_replaced, load
+from consumers.runtime.registry import find, is_replaced
+from consumers.runtime.removing import remove
 from consumers.runtime.runner import Runner
+from consumers.runtime.sending import ToQueue, to_queue
+from consumers.runtime.starting import load_watched
 from consumers.runtime.status import Installation
-from consumers.runtime.store.sqlite import SqliteStore
 from consumers.runtime.supervisor import Supervisor
+from consumers.runtime.ways import open_control, open_store, queue_of, subscribe
 from consumers.runtime.worker import Limits
-from events.bus.embedded import EmbeddedPublisher, EmbeddedSubscription
 from events.commands import PacelineGroup, config, events
 from events.errors import Outage, PacelineError
 from events.greeting import check_port, greet
 from events.journal import keep_journal
 from events.lock import FileLock
-from events.log import LogReader, Watermarks
-from events.log.sqlite import SqliteEventLog
-from events.log.sqlite_reader import SqliteLogReader, bookmark_in
+from events.log import LogReader
 from events.patience import Patience
 from events.process import die_with_supervisor, on_stop, supervised, takeover_s
 from events.relay import Relay
 from events.serving import THREADS, serve
-from events.settings import Settings, read_settings
+from events.settings import REPLICATED, Settings, read_settings
+from events.ways import bookmark, is_other_log, open_log, publisher, read_log, stuck_rows
 from producer.app import create_app
 from producer.commands import import_
 from producer.forwarding import Forwarding
 from producer.outbox import Outbox
 from producer.outbox_reader import OutboxReader
 from producer.outbox_room import Bounds
+from producer.replication import Replication
 
 
 class Platform:
-    """What the commands work with: this machine's installation, embedded."""
+    """What the commands work with: this installation, as the settings say."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -58,25 +59,32 @@ class Platform:
 
     def log(self) -> LogReader:
         """Return the event log, for reading; raises Outage where there is none yet."""
-        return SqliteLogReader.open(self.settings.log_file)
+        return read_log(self.settings)
 
     def control(self) -> Control:
         """Return the requests."""
-        return Control(self.settings.control_file)
+        return open_control(self.settings)
 
     def accepting(self) -> list[Accepting]:
-        """Return what each accepting host of this installation remembers."""
+        """Return what each accepting host remembers whose outbox is here."""
         if not self.settings.outbox_file.exists():
             return []
         outbox = OutboxReader(self.settings.outbox_file)
-        log = SqliteLogReader.open(self.settings.log_file)
-        passed = outbox.passed(log.load(outbox.source_id))
-        stuck = frozenset(row.row for row in log.stuck(outbox.source_id))
+        passed = outbox.passed(bookmark(self.settings, outbox.source_id))
+        stuck = stuck_rows(self.settings, outbox.source_id)
         return [Accepting(outbox.source_id, passed, stuck, outbox.ids())]
 
     def worker_for(self, consumer: str) -> AbstractContextManager[Check]:
         """Have somebody do what is asked of a consumer: its worker, or one just for now."""
-        return worker_for(self.settings.store_file(consumer), consumer)
+        return worker_for(lambda: is_served(self.settings, consumer), consumer)
+
+    def remove(self, consumer: str) -> list[str]:
+        """Take a consumer's queue and state away, and return what there was."""
+        return remove(self.settings, consumer)
+
+    def to_queue(self, queue: str) -> ToQueue:
+        """Return what sends to one queue; raises PacelineError where there is none."""
+        return to_queue(self.settings, queue)
 
 
 def producer_app() -> Flask:
@@ -89,7 +97,7 @@ def producer_app() -> Flask:
 
     def passed(source: str) -> int | None:
         with suppress(Outage):
-            return reader().passed(bookmark_in(settings.log_file, source))
+            return reader().passed(bookmark(settings, source))
         return None
 
     outbox = Outbox(
@@ -98,9 +106,14 @@ def producer_app() -> Flask:
         bounds=Bounds(settings.outbox_max_mib << 20, settings.disk_reserve_mib << 20),
         wait_s=takeover_s(),
     )
-    forwarding = Forwarding(settings.query_url, seats=THREADS - 4)
+    replicated = Replication(reader(), passed) if settings.accept == REPLICATED else None
     return create_app(
-        outbox, reader(), passed=passed, forward=forwarding.forward, host=settings.host
+        outbox,
+        reader(),
+        passed=passed,
+        forward=Forwarding(settings.query_url, seats=THREADS - 4).forward,
+        host=settings.host,
+        kept=replicated.wait if replicated else None,
     )
 
 
@@ -112,78 +125,57 @@ def query_app() -> Flask:
 
 
 def run_relay(settings: Settings, *, again: int | None) -> None:
-    """Carry the outbox into the log until stopped."""
+    """Carry the outbox into the log and on to the exchange until stopped."""
     patience = Patience()
     on_stop(patience.stop)
-    with FileLock(settings.log_file, wait_s=takeover_s()):
-        log = SqliteEventLog(settings.log_file)
+    with FileLock(settings.bookmark_file, wait_s=takeover_s()):
+        opened = patience.until_made(lambda: open_log(settings))
         outbox = patience.until_made(lambda: OutboxReader(settings.outbox_file))
-        if outbox is None:
+        if opened is None or outbox is None:
             return
-        relay = Relay([outbox], log, EmbeddedPublisher(), log, patience=patience)
+        log, bookmarks = opened
+        out = publisher(settings)
+        relay = Relay([outbox], log, out, bookmarks, patience=patience)
         if again is not None:
             relay.again(again)
         relay.run()
+        out.close()
 
 
 def run_consumer(settings: Settings, name: str) -> None:
-    """Be the worker of one consumer until stopped."""
+    """Be one worker of one consumer until stopped."""
     found = find(settings.plugins)
     if name not in found:
         known = ", ".join(found)
         raise PacelineError(f"There is no consumer {name!r}; there are: {known}.")
     patience = Patience()
-    file = settings.store_file(name)
-    with FileLock(file, wait_s=takeover_s()):
-        guard = Guard(file.with_suffix(".traceback"), memory_bytes=settings.memory_mib << 20)
-        log = patience.until_made(lambda: SqliteLogReader.open(settings.log_file))
-        store = SqliteStore(file)
-        if store.mark("loading"):
-            place, traces = found[name].place, file.with_suffix(".traceback")
-            store.set_mark("problem", f"{place} ends or hangs when it is loaded; see {traces}.")
-        store.set_mark("loading", "1")
-        try:
-            with guard.deadline(settings.fold_batch_s):
-                loaded = load(found[name])
-        except Unfit as unfit:
-            store.set_mark("problem", str(unfit))
-            raise
-        finally:
-            store.set_mark("loading", None)
-        on_stop(patience.stop)
-        if log is not None:
-            parts = _parts(settings, loaded, store, log, guard, patience)
-
-            def replaced() -> bool:
-                return is_replaced(found[name], loaded) or log.replaced()
-
-            Runner(replace(parts, replaced=replaced)).run()
-
-
-def _parts(
-    settings: Settings,
-    loaded: Loaded,
-    store: SqliteStore,
-    log: LogReader,
-    guard: Guard,
-    patience: Patience,
-) -> Parts:
-    def subscribe(bindings: tuple[str, ...], start: Watermarks, suspects: int) -> Any:
-        return EmbeddedSubscription(
-            log, bindings, start=start, size=settings.batch, suspects=suspects
+    on_stop(patience.stop)
+    with hold(settings, name, wait_s=takeover_s()) as place:
+        guard = Guard(place.traces, memory_bytes=settings.memory_mib << 20)
+        opened = patience.until_made(
+            lambda: (read_log(settings), open_store(settings, name), open_control(settings))
         )
-
-    return Parts(
-        loaded=loaded,
-        store=store,
-        log=log,
-        control=Control(settings.control_file),
-        subscribe=subscribe,
-        guard=guard,
-        limits=Limits(settings.fold_batch_s, settings.fold_alone_s, Ladder(settings.ladder_s)),
-        batch=settings.batch,
-        patience=patience,
-    )
+        if opened is None:
+            return
+        log, store, control = opened
+        loaded = load_watched(found[name], store, guard, place, deadline_s=settings.fold_batch_s)
+        parts = Parts(
+            loaded=loaded,
+            store=store,
+            log=log,
+            control=control,
+            subscribe=subscribe(settings, name, log),
+            guard=guard,
+            limits=Limits(settings.fold_batch_s, settings.fold_alone_s, Ladder(settings.ladder_s)),
+            batch=settings.batch,
+            patience=patience,
+            queue=queue_of(settings, name),
+            detach_at=settings.detach_at,
+            replaced=lambda: is_replaced(found[name], loaded) or is_other_log(settings, log),
+        )
+        runner = patience.until_made(lambda: Runner(parts))
+        if runner is not None:
+            runner.run()
 
 
 @click.group(cls=PacelineGroup)
@@ -269,16 +261,28 @@ def relay_(platform: Platform, again: int | None) -> None:
 
 @main.command()
 @click.argument("name")
+@click.option("--workers", type=click.IntRange(1, 256), default=1, help="So many processes.")
 @click.pass_obj
-def consume(platform: Platform, name: str) -> None:
-    """Be the worker of one consumer.
+def consume(platform: Platform, name: str, workers: int) -> None:
+    """Be a worker of one consumer, or several: with state on MongoDB, any number on any hosts.
 
     \b
     Example:
-      paceline consume calories
+      paceline consume calories --workers 4
     """
     keep_journal(name)
-    run_consumer(platform.settings, name)
+    if workers == 1:
+        run_consumer(platform.settings, name)
+        return
+    if not platform.settings.store_url:
+        raise PacelineError(
+            f"{name} keeps its state in a file, which has one writer; for more workers set "
+            "PACELINE_STORE_URL."
+        )
+    patience = Patience(least_s=0.05, most_s=0.2)
+    on_stop(patience.stop)
+    several = {f"consume {name} {number}": ("consume", name) for number in range(workers)}
+    Supervisor(lambda: several, patience=patience).run()
 
 
 for command in (import_, events, consumers, replay, rebuild, dead_letters, operations, audit):

@@ -15,6 +15,7 @@ from consumers.runtime.audit import Accepting, audit_accepting, audit_consumer
 from consumers.runtime.control import Control
 from consumers.runtime.doctor import findings
 from consumers.runtime.status import Installation, statuses
+from events.errors import PacelineError
 from events.log import LogReader
 from events.progress import progress, show
 from events.settings import Settings
@@ -34,6 +35,9 @@ class Platform(Protocol):
 
     def accepting(self) -> Sequence[Accepting]:
         """Return what each accepting host remembers."""
+
+    def remove(self, consumer: str) -> list[str]:
+        """Take a consumer's queue and state away, and return what there was."""
 
     def worker_for(self, consumer: str) -> AbstractContextManager[Check]:
         """Have somebody do what is asked of a consumer."""
@@ -102,6 +106,29 @@ def resume(platform: Platform, name: str) -> None:
     click.echo(f"{name} goes on.")
 
 
+@consumers.command()
+@click.argument("name")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.pass_obj
+def remove(platform: Platform, name: str, yes: bool) -> None:
+    """Take away what a consumer has left, queue and state, once its code is gone.
+
+    \b
+    Example:
+      paceline consumers remove recovery --yes
+    """
+    if name in platform.installation.names():
+        place = platform.installation.found()[name].place
+        raise PacelineError(
+            f"{name} is still there: {place}. Take that away first; else it would come again."
+        )
+    if not yes and not click.confirm(f"Take away the queue and the state of {name}?", err=True):
+        click.echo("Nothing was changed.")
+        sys.exit(1)
+    gone = platform.remove(name)
+    click.echo(f"Gone: {name}, {' and '.join(gone)}." if gone else f"Nothing was left of {name}.")
+
+
 @click.command()
 @click.option("--consumer", "only", multiple=True, help="This consumer only; may be repeated.")
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
@@ -150,7 +177,9 @@ def _audited(
     faults += [
         (f"{name} has a fate for a position not logged,", at) for at in found.unknown_positions
     ]
-    return {"audited": name, "logged": found.logged, **found.fates}, faults
+    apart = {"unreadable": found.unreadable, "healed": found.healed}
+    shown = {what: count for what, count in apart.items() if count}
+    return {"audited": name, "logged": found.logged, **found.fates, **shown}, faults
 
 
 def _without_lists(found: dict[str, Any]) -> dict[str, Any]:

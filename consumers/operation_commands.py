@@ -12,7 +12,7 @@ from consumers.runtime.operations import selection_of
 from events.commands import moment
 from events.errors import PacelineError
 from events.log import Selection
-from events.progress import show
+from events.progress import progress, show
 
 
 @click.command()
@@ -22,6 +22,7 @@ from events.progress import show
 @click.option("--user", help="Of this user only.")
 @click.option("--type", "kind", help="Of this type only.")
 @click.option("--id", "ids", multiple=True, help="This event only; may be repeated.")
+@click.option("--to-queue", "queue", help="To this queue of the broker alone, whoever reads it.")
 @click.option("--dry-run", is_flag=True, help="Only say how many.")
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 @click.pass_obj
@@ -33,6 +34,7 @@ def replay(
     user: str | None,
     kind: str | None,
     ids: tuple[str, ...],
+    queue: str | None,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -52,6 +54,11 @@ def replay(
         "ids": list(ids) or None,
     }
     arguments = {name: value for name, value in arguments.items() if value is not None}
+    if queue is not None:
+        if names:
+            raise click.UsageError("--to-queue goes to that queue alone; leave --consumer out.")
+        show([_to_queue(platform, queue, arguments, dry_run=dry_run)], as_json=as_json, empty="")
+        return
     rows = []
     for name in names or with_state(platform):
         if dry_run:
@@ -59,6 +66,20 @@ def replay(
         else:
             rows.append({"consumer": name, **ask(platform, name, "replay", arguments).answer})
     show(rows, as_json=as_json, empty="There is no consumer.")
+
+
+def _to_queue(
+    platform: Any, queue: str, arguments: dict[str, Any], *, dry_run: bool
+) -> dict[str, Any]:
+    selection, log = selection_of(arguments, ("#",)), platform.log()
+    total = log.count(selection)
+    if dry_run:
+        return {"queue": queue, "selected": total}
+    sender, sent = platform.to_queue(queue), 0
+    with progress(f"to {queue}") as report:
+        for sent in sender.send(log, selection):
+            report(sent, max(total, sent))
+    return {"queue": queue, "sent": sent}
 
 
 def _text(value: str | None, option: str) -> str | None:

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -10,7 +9,7 @@ import click
 
 from events.envelope import read_envelope, to_json
 from events.errors import PacelineError
-from events.log import Logged, LogReader, Selection
+from events.log import Logged, LogReader, Selection, stretch_ahead
 from events.patience import Patience
 from events.process import on_stop
 from events.progress import show
@@ -101,7 +100,7 @@ def list_events(
 def _line(row: Logged) -> dict[str, Any]:
     envelope = read_envelope(row.body)
     return {
-        "number": row.position.number,
+        "number": row.place,
         "event_id": row.event_id,
         "routing_key": row.routing_key,
         "user": envelope.subject,
@@ -146,15 +145,15 @@ def tail_events(platform: HasLog, as_json: bool) -> None:
 def _as_they_come(log: LogReader) -> Iterator[Logged]:
     patience = Patience()
     on_stop(patience.stop)
-    after = max(log.settled().values(), default=0)
+    marks = log.settled()
     while not patience.stopped:
-        rows = log.scan(replace(Selection(), after=after), limit=_AT_ONCE)
-        if rows:
-            patience.reset()
-            after = rows[-1].position.number
-            yield from rows
-        else:
+        stretch = stretch_ahead(log, marks, ("#",), limit=_AT_ONCE)
+        if stretch is None:
             patience.wait()
+        else:
+            patience.reset()
+            marks[stretch.relay] = stretch.through
+            yield from stretch.rows
 
 
 @click.command()

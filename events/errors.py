@@ -37,5 +37,9 @@ class Refused(PacelineError):
     """A store refuses a commit for its content; the culprit is among its events."""
 
 
+class Gone(PacelineError):
+    """The generation that this was computed for is not there any more."""
+
+
 class Overtaken(PacelineError):
     """Another writer changed what this commit was computed from: load and fold again."""

@@ -5,8 +5,11 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import TypeVar
 
+import structlog
+
 from events.errors import Outage
 
+logger = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 
@@ -44,10 +47,14 @@ class Patience:
 
     def until_made(self, make: Callable[[], T]) -> T | None:
         """Return what `make` returns when it does not raise Outage any more; None when stopped."""
+        told = ""
         while not self.stopped:
             try:
                 return make()
-            except Outage:
+            except Outage as outage:
+                if str(outage) != told:
+                    told = str(outage)
+                    logger.info("waiting", action="waiting", reason=told)
                 self.wait()
         return None
 

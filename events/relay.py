@@ -1,10 +1,12 @@
 """The relay: sources -> log -> exchange, a process of its own, and the only writer of the log."""
 
+from collections import deque
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import structlog
 
-from events.bus import Publisher
+from events.bus import Publisher, Sending
 from events.errors import Outage, Refused, Undecodable
 from events.log import Appended, EventLog, Outcome
 from events.patience import Patience
@@ -14,8 +16,22 @@ logger = structlog.get_logger(__name__)
 BATCH = 500
 
 
+class _Flight(NamedTuple):
+    """A batch that is logged, handed to the exchange, and not known to be confirmed."""
+
+    source: str
+    first: int
+    last: Row
+    events: Sequence[Appended]
+    sending: Sending
+
+
 class Relay:
-    """Carries rows on in batches: log before exchange, confirm before the bookmark moves."""
+    """Carries rows on in batches: log before exchange, confirm before the bookmark moves.
+
+    While the exchange confirms one batch, the next is logged: as many are on their way as the
+    publisher's window allows, and they land in their order.
+    """
 
     def __init__(
         self,
@@ -30,6 +46,8 @@ class Relay:
         self._log, self._publisher, self._bookmarks = log, publisher, bookmarks
         self._patience = patience
         self._at = {source.source_id: self._start(source) for source in sources}
+        self._flights: deque[_Flight] = deque()
+        self._former = {source.source_id for source in sources}
 
     def _start(self, source: Source) -> int:
         mark = self._bookmarks.load(source.source_id)
@@ -59,17 +77,53 @@ class Relay:
 
     def step(self) -> int:
         """Carry one batch of each source on; return how many rows were moved."""
-        return sum(self._carry(source) for source in self._sources)
+        try:
+            return sum(self._carry(source) for source in self._sources)
+        except Outage:
+            self._turn_back()
+            raise
+
+    def _turn_back(self) -> None:
+        """Read again what has not landed: it is logged, and nobody knows whether in a queue."""
+        for flight in reversed(self._flights):
+            self._at[flight.source] = flight.first - 1
+        self._flights.clear()
 
     def _carry(self, source: Source) -> int:
         rows = source.rows(self._at[source.source_id], limit=BATCH)
+        if rows:
+            self._take_off(source, rows)
+        while len(self._flights) > (self._publisher.window if rows else 0):
+            self._land()
         if not rows:
-            return 0
-        self._publish(self._append(source, rows))
-        last = rows[-1]
-        self._bookmarks.save(Bookmark(source.source_id, last.number, last.event.id))
-        self._at[source.source_id] = last.number
+            self._settle_former(source)
         return len(rows)
+
+    def _take_off(self, source: Source, rows: Sequence[Row]) -> None:
+        appended = self._append(source, rows)
+        events = [event for event in appended if event.outcome is not Outcome.CONFLICT]
+        sending = self._publisher.publish(events)
+        flight = _Flight(source.source_id, rows[0].number, rows[-1], events, sending)
+        self._flights.append(flight)
+        self._at[source.source_id] = flight.last.number
+
+    def _land(self) -> None:
+        """Have the oldest flight confirmed, whatever must be sent again for that."""
+        source, _, last, unsent, sending = self._flights[0]
+        while True:
+            confirmed = set(sending.confirmed())
+            unsent = [event for event in unsent if event.position not in confirmed]
+            if not unsent:
+                break
+            sending = self._publisher.publish(unsent)
+        self._bookmarks.save(Bookmark(source, last.number, last.event.id))
+        self._flights.popleft()
+
+    def _settle_former(self, source: Source) -> None:
+        """Once all that former relays may have had in hand was appended again, they are settled."""
+        if source.source_id in self._former:
+            self._log.settle_former(source.source_id)
+            self._former.discard(source.source_id)
 
     def _append(self, source: Source, rows: Sequence[Row]) -> list[Appended]:
         try:
@@ -86,9 +140,3 @@ class Relay:
         event = row.event
         stuck = Stuck(source.source_id, row.number, event.id, reason, event.body)
         self._bookmarks.set_aside(stuck)
-
-    def _publish(self, appended: Sequence[Appended]) -> None:
-        unsent = [event for event in appended if event.outcome is not Outcome.CONFLICT]
-        while unsent:
-            confirmed = set(self._publisher.publish(unsent))
-            unsent = [event for event in unsent if event.position not in confirmed]

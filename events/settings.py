@@ -1,7 +1,8 @@
 """Settings: every PACELINE_* variable, what it means, and where the files lie."""
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -21,6 +22,9 @@ class Setting(NamedTuple):
     meaning: str
 
 
+SYNCED, REPLICATED = "synced", "replicated"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """What is in force."""
@@ -37,6 +41,10 @@ class Settings:
     fold_alone_s: float
     ladder_s: tuple[float, ...]
     memory_mib: int
+    broker_url: str = ""
+    store_url: str = ""
+    accept: str = SYNCED
+    detach_at: int = 1_000_000
 
     @property
     def outbox_file(self) -> Path:
@@ -47,6 +55,11 @@ class Settings:
     def log_file(self) -> Path:
         """The relay's file."""
         return self.data_dir / "log.db"
+
+    @property
+    def bookmark_file(self) -> Path:
+        """Where the relay writes how far it is: the log's file, if there is one."""
+        return self.data_dir / "relay.db" if self.store_url else self.log_file
 
     @property
     def control_file(self) -> Path:
@@ -81,6 +94,10 @@ _MEANINGS = {
     "fold_alone_s": "how long it may take for a suspect alone",
     "ladder_s": "the waits between attempts; after the last the event is dead",
     "memory_mib": "how much a worker may grow by after its start",
+    "broker_url": "RabbitMQ, amqp(s)://…; without it a subscription reads the log itself",
+    "store_url": "MongoDB, mongodb://…, for the log and all state; without it they are files",
+    "detach_at": "how many messages may wait for a paused consumer before its queue is let go",
+    "accept": "what 202 means: synced on this disk, or replicated in MongoDB and confirmed",
 }
 
 
@@ -103,6 +120,10 @@ def read_settings() -> Settings:
             "LADDER_S", [1.0, 10.0, 60.0, 600.0, 3600.0], subcast=float, validate=_all_wait
         )
         memory_mib = env.int("MEMORY_MIB", 256, validate=validate.Range(min=32))
+        broker_url = env.str("BROKER_URL", "", validate=_is_url("amqp", "amqps"))
+        store_url = env.str("STORE_URL", "", validate=_is_url("mongodb", "mongodb+srv"))
+        detach_at = env.int("DETACH_AT", 1_000_000, validate=above)
+        accept = env.str("ACCEPT", SYNCED, validate=validate.OneOf([SYNCED, REPLICATED]))
     try:
         env.seal()
     except EnvValidationError as error:
@@ -111,6 +132,7 @@ def read_settings() -> Settings:
     query_port = query_port or (port + 1 if port < _LAST_PORT else port - 1)
     if query_port == port:
         raise PacelineError(f"PACELINE_QUERY_PORT is {port}, and so is PACELINE_PORT; use two.")
+    _check_way(broker_url, store_url, accept)
     return Settings(
         data_dir=data_dir.absolute(),
         plugins=(plugins or data_dir / "plugins").absolute(),
@@ -124,6 +146,10 @@ def read_settings() -> Settings:
         fold_alone_s=fold_alone_s,
         ladder_s=tuple(ladder_s),
         memory_mib=memory_mib,
+        broker_url=broker_url,
+        store_url=store_url,
+        accept=accept,
+        detach_at=detach_at,
     )
 
 
@@ -138,11 +164,33 @@ def _all_wait(rungs_s: list[float]) -> None:
         raise ValidationError("it must be seconds above 0 with commas between them: 1,10,60")
 
 
+def _is_url(*schemes: str) -> Callable[[str], None]:
+    def check(text: str) -> None:
+        if text and not text.startswith(tuple(f"{scheme}://" for scheme in schemes)):
+            raise ValidationError(f"it must begin with {' or '.join(schemes)}://")
+
+    return check
+
+
+def _check_way(broker_url: str, store_url: str, accept: str) -> None:
+    if store_url and not broker_url:
+        raise PacelineError(
+            "PACELINE_STORE_URL is set and PACELINE_BROKER_URL is not: state on a server needs "
+            "queues on one. Set both, or neither."
+        )
+    if accept == REPLICATED and not store_url:
+        raise PacelineError(
+            "PACELINE_ACCEPT is replicated, and the log is a file of this machine; set "
+            "PACELINE_BROKER_URL and PACELINE_STORE_URL, or leave it out."
+        )
+
+
 def _faults(error: EnvValidationError) -> str:
     faults = error.error_messages
     told = faults.items() if isinstance(faults, Mapping) else [("Settings", faults)]
     return "; ".join(
-        f"{name} is {os.environ.get(name)!r:.80}: {_text(reasons)}" for name, reasons in told
+        f"{name} is {redacted(os.environ.get(name) or '')!r:.80}: {_text(reasons)}"
+        for name, reasons in told
     )
 
 
@@ -165,6 +213,11 @@ def _check_loopback(host: str) -> None:
         )
 
 
+def redacted(value: str) -> str:
+    """Return a text in which the password of a URL cannot be read."""
+    return re.sub(r"(?<=://)([^@/:]*):.*@", r"\1:***@", value)
+
+
 def described(settings: Settings, *, environment: Mapping[str, str] | None = None) -> list[Setting]:
     """Return each setting with where its value came from."""
     given = os.environ if environment is None else environment
@@ -173,6 +226,7 @@ def described(settings: Settings, *, environment: Mapping[str, str] | None = Non
         name = f"PACELINE_{field.name.upper()}"
         value = getattr(settings, field.name)
         text = ",".join(f"{part:g}" for part in value) if isinstance(value, tuple) else str(value)
+        text = redacted(text)
         origin = "environment" if name in given else "default"
         described.append(Setting(name, text, origin, _MEANINGS[field.name]))
     return described

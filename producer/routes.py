@@ -23,6 +23,7 @@ ONE_BYTES = 64 << 10
 BATCH_BYTES = 2 << 20
 BATCH_WORKOUTS = 1_000
 _AHEAD = timedelta(days=1)
+Accept = Callable[[Sequence[Sealed]], list[Accepted]]
 
 
 class Refusal(PacelineError):
@@ -37,6 +38,7 @@ def routes(
     outbox: Outbox,
     reader: OutboxReader,
     *,
+    accept: Accept,
     passed: Callable[[str], int | None],
     forward: Callable[[], Response],
 ) -> Blueprint:
@@ -47,11 +49,11 @@ def routes(
     def post_workout() -> Response:
         now = datetime.now(UTC)
         event = seal(_fact(parse(_body(ONE_BYTES)), now), accepted_at=now)
-        return _accepted_one(*outbox.accept((event,)))
+        return _accepted_one(*accept((event,)))
 
     @blueprint.post("/v1/workouts/batch")
     def post_batch() -> Response:
-        accepted = outbox.accept(_events(parse(_body(BATCH_BYTES)), datetime.now(UTC)))
+        accepted = accept(_events(parse(_body(BATCH_BYTES)), datetime.now(UTC)))
         return answer({"items": [_receipt(one) for one in accepted]}, status=202)
 
     @blueprint.get("/v1/events/<event_id>")

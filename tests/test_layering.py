@@ -29,7 +29,7 @@ _HTTP = (
     "consumers/runtime/query/*",
     "console/*",
 )
-_SQLITE = ("*/sqlite*.py", "producer/outbox*.py", "*/control.py")
+_SQLITE = ("*/sqlite*.py", "producer/outbox*.py")
 _TERMINAL = ("cli.py", "*commands.py", "events/greeting.py")
 _FORMATS = ("producer/importing/*",)
 _BYTES = (
@@ -37,7 +37,7 @@ _BYTES = (
     "consumers/runtime/documents.py",
     "consumers/runtime/folding.py",
     "consumers/runtime/store/sqlite*.py",
-    "consumers/runtime/store/mongo.py",
+    "consumers/runtime/store/mongo*.py",
 )
 
 # One library, one room: import name -> the files that may import it. A library that is not listed
@@ -45,7 +45,7 @@ _BYTES = (
 ROOMS: dict[str, tuple[str, ...]] = {
     "apispec": ("consumers/runtime/query/openapi.py",),
     "apsw": _SQLITE,
-    "bson": ("*/mongo.py",),
+    "bson": ("*/mongo*.py",),
     "click": _TERMINAL,
     "defusedxml": _FORMATS,
     "environs": ("events/settings.py",),
@@ -55,8 +55,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "granian": (*_TERMINAL, "*/serving.py"),
     "marshmallow": ("events/schemas.py", "events/schema_fields.py"),
     "msgspec": _BYTES,
-    "pika": ("events/bus/rabbitmq.py",),
-    "pymongo": ("*/mongo.py",),
+    "pika": ("events/bus/rabbitmq*.py",),
+    "pymongo": ("*/mongo*.py",),
     "rich": (*_TERMINAL, "*/progress.py"),
     "sqlite3": (),  # apsw tells what the standard library hides: busy handlers, syncs, limits
     "structlog": ("*",),

@@ -5,14 +5,12 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from pathlib import Path
 from typing import Any, Protocol
 
 from consumers.runtime.control import Control, Request, RequestState
 from consumers.runtime.status import Installation
 from consumers.runtime.store import Generation, StoreReader
-from events.errors import Held, PacelineError
-from events.lock import FileLock
+from events.errors import PacelineError
 from events.patience import Patience
 from events.process import PARENT
 from events.progress import progress
@@ -90,18 +88,18 @@ def state_of(platform: Asks, consumer: str) -> tuple[StoreReader, Generation]:
 
 
 @contextmanager
-def worker_for(store: Path, consumer: str) -> Iterator[Check]:
-    """Have somebody do what is asked: the worker that holds the store, or a new one.
+def worker_for(is_served: Callable[[], bool], consumer: str) -> Iterator[Check]:
+    """Have somebody do what is asked: a worker that runs, or a new one.
 
-    The check starts one where nobody holds the store any more; it raises PacelineError where the
-    one that it started has ended before its work.
+    The check starts one where none runs any more; it raises PacelineError where the one that it
+    started has ended before its work.
     """
     started: list[subprocess.Popen[bytes]] = []
 
     def check() -> None:
         if started and started[0].poll() is None:
             return
-        held = _is_held(store)
+        held = is_served()
         if started and not held:
             raise PacelineError(f"The worker of {consumer} ended; its log above says why.")
         started.clear()
@@ -117,11 +115,3 @@ def worker_for(store: Path, consumer: str) -> Iterator[Check]:
         for process in started:
             process.terminate()
             process.wait()
-
-
-def _is_held(store: Path) -> bool:
-    try:
-        FileLock(store).release()
-    except Held:
-        return True
-    return False

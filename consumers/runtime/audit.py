@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from consumers.runtime.fates import State
+from consumers.runtime.healing import HEALED
 from consumers.runtime.store import Generation, StoreReader
+from events.bus import UNREADABLE
 from events.log import Logged, LogReader, Selection
 from events.topology import wanted
 
@@ -43,10 +45,16 @@ class AcceptedAudit:
 
 @dataclass(slots=True)
 class ConsumerAudit:
-    """logged = applied + pending + retrying + dead + discarded + not-for-it, for one consumer."""
+    """logged = applied + pending + retrying + dead + discarded + not-for-it, for one consumer.
+
+    `unreadable` messages came by the queue and are no events of the log; `healed` is how often a
+    sweep found what no queue had brought.
+    """
 
     consumer: str
     logged: int = 0
+    unreadable: int = 0
+    healed: int = 0
     fates: dict[str, int] = field(default_factory=dict)
     without_fate: list[str] = field(default_factory=list)
     unknown_positions: list[str] = field(default_factory=list)
@@ -102,20 +110,23 @@ def audit_consumer(
     marks = store.watermarks(live.number)
     settled = log.settled()
     for relay in [*settled, *(marks.keys() - settled.keys())]:
-        for rows, after, through in _stretches(log, relay, settled.get(relay, 0)):
+        for rows, after, through in _stretches(log, relay):
             fates = store.rows(live.number, relay, after, through)
             for row in rows:
                 _judge(audit, row, fates.pop(row.position.number, None), live, marks)
             audit.unknown_positions += [f"{relay}/{number}" for number in fates]
+    audit.unreadable = len(store.rows(live.number, UNREADABLE, 0, None))
+    audit.healed = int(store.mark(HEALED) or 0)
     return audit
 
 
-def _stretches(
-    log: LogReader, relay: str, settled: int
-) -> Iterator[tuple[list[Logged], int, int | None]]:
-    """Yield a relay's rows, and past which number up to which they are all that there is."""
+def _stretches(log: LogReader, relay: str) -> Iterator[tuple[list[Logged], int, int | None]]:
+    """Yield a relay's rows, and past which number up to which they are all that there is.
+
+    Also what is not settled: a relay that ended may have left it, and it has a fate all the same.
+    """
     after = 0
-    while rows := log.scan(Selection(relay=relay, after=after, through=settled), limit=_AT_ONCE):
+    while rows := log.scan(Selection(relay=relay, after=after), limit=_AT_ONCE):
         through = rows[-1].position.number
         yield rows, after, through
         after = through

@@ -1,40 +1,38 @@
-"""Installation: the files of one installation, opened for reading, by each thread for itself.
+"""Installation: which consumers there are, and readers of the log and of their stores."""
 
-What is not there yet is normal at the start and reads as nothing. A file that was put in place of
-another is noticed, and opened anew.
-"""
-
-import threading
 import time
-from collections.abc import Callable
-from pathlib import Path
-from typing import TypeVar
+from typing import Protocol
 
 from consumers.runtime.registry import Found, find
-from consumers.runtime.store.sqlite_reader import SqliteStoreReader
-from events.log.sqlite_reader import SqliteLogReader
+from consumers.runtime.store import StoreReader
+from consumers.runtime.ways import readers
+from events.log import LogReader
 from events.settings import Settings
 
-Reader = TypeVar("Reader", SqliteLogReader, SqliteStoreReader)
-# A reader, and the file that it was opened on: another one may have taken its place since.
-_Held = dict[Path, tuple[Reader, tuple[int, int]]]
 
+class Readers(Protocol):
+    """What is read of one installation; each thread has readers of its own, or shares safe ones."""
 
-class _Readers(threading.local):
-    """SQLite connections may not be used by two threads at once."""
+    def log(self) -> LogReader | None:
+        """Return the event log, or None where no relay has made it yet.
 
-    def __init__(self) -> None:
-        self.logs: _Held[SqliteLogReader] = {}
-        self.stores: _Held[SqliteStoreReader] = {}
+        Raises Outage for what cannot be read, or is being made just now.
+        """
+
+    def store(self, name: str) -> StoreReader | None:
+        """Return a consumer's store, or None where no worker has made it yet. Raises Outage."""
+
+    def reopen(self) -> None:
+        """Let this thread's readers go, after an outage; the next reads open them again."""
 
 
 class Installation:
-    """Which consumers there are, and readers of the log and of their stores."""
+    """The consumers of one installation, as the settings say."""
 
     def __init__(self, settings: Settings, *, rescan_s: float = 1.0) -> None:
         """Look for consumers again when `rescan_s` have passed since the last time."""
         self._settings, self._rescan_s = settings, rescan_s
-        self._readers = _Readers()
+        self._readers: Readers = readers(settings)
         self._scanned = time.monotonic()
         self._found = find(settings.plugins)
 
@@ -50,43 +48,14 @@ class Installation:
         """Return the names of all consumers, in order."""
         return sorted(self.found())
 
-    def log(self) -> SqliteLogReader | None:
-        """Return this thread's reader of the event log, or None where no relay has made it yet.
+    def log(self) -> LogReader | None:
+        """Return the event log, or None where no relay has made it yet. Raises Outage."""
+        return self._readers.log()
 
-        Raises Outage for a file that cannot be read, or is being made just now.
-        """
-        return self._reader(self._readers.logs, self._settings.log_file, SqliteLogReader.open)
-
-    def store(self, name: str) -> SqliteStoreReader | None:
-        """Return this thread's reader of a store, or None where no worker has made it yet.
-
-        Raises Outage for a file that cannot be read, or is being made just now.
-        """
-        path = self._settings.store_file(name)
-        return self._reader(self._readers.stores, path, SqliteStoreReader.open)
-
-    def _reader(
-        self, held: _Held[Reader], path: Path, opened: Callable[[Path], Reader]
-    ) -> Reader | None:
-        try:
-            stat = path.stat()
-        except FileNotFoundError:
-            _close(held, path)
-            return None
-        inode = (stat.st_dev, stat.st_ino)
-        if path not in held or held[path][1] != inode:
-            _close(held, path)
-            held[path] = (opened(path), inode)
-        return held[path][0]
+    def store(self, name: str) -> StoreReader | None:
+        """Return a consumer's store, or None where no worker has made it yet. Raises Outage."""
+        return self._readers.store(name)
 
     def reopen(self) -> None:
-        """Let this thread's readers go, after an outage; the next reads open the files again."""
-        for path in list(self._readers.logs):
-            _close(self._readers.logs, path)
-        for path in list(self._readers.stores):
-            _close(self._readers.stores, path)
-
-
-def _close(held: _Held[Reader], path: Path) -> None:
-    if path in held:
-        held.pop(path)[0].close()
+        """Let this thread's readers go, after an outage; the next reads open them again."""
+        self._readers.reopen()

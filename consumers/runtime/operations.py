@@ -10,7 +10,7 @@ from consumers.runtime.control import Control, Request, RequestState
 from consumers.runtime.fates import Fate, State
 from consumers.runtime.store import Change, Commit, Generation, Store, each_open
 from consumers.runtime.worker import Worker
-from events.bus import Batch, Delivery
+from events.bus import UNREADABLE, Batch, Delivery
 from events.envelope import id_bytes
 from events.errors import PacelineError
 from events.log import Logged, LogReader, Position, Selection
@@ -73,7 +73,7 @@ def replay(
         memory["already"] += already
         memory["others"] += len(rows) - applied - already
         memory["done"] += len(rows)
-        memory["after"] = rows[-1].position.number
+        memory["after"] = rows[-1].place
         if not control.report(request.id, done=memory["done"], total=total, memory=memory):
             return
         yield
@@ -136,6 +136,8 @@ def _change_dead(
     changed, total = 0, store.counts(live.number)[State.DEAD]
     for page in each_open(store, live.number, State.DEAD, at_once=_AT_ONCE):
         chosen = dead_letters(log, page, request.arguments)
+        if request.verb == "redrive":  # what is no event of the log cannot be folded ever
+            chosen = [one for one in chosen if one[0].relay != UNREADABLE]
         changes = [Change(position, fate, change(fate)) for position, fate in chosen]
         store.commit(live.number, Commit(changes=changes))
         changed += len(chosen)

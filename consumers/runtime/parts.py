@@ -8,7 +8,7 @@ from consumers.runtime.guard import Guard
 from consumers.runtime.registry import Loaded
 from consumers.runtime.store import Store
 from consumers.runtime.worker import Limits
-from events.bus import Subscription
+from events.bus import Queue, Subscription
 from events.log import LogReader, Watermarks
 from events.patience import Patience
 
@@ -19,8 +19,9 @@ Subscribe = Callable[[tuple[str, ...], Watermarks, int], Subscription]
 class Parts:
     """What a runner is made of.
 
-    `subscribe` takes bindings, watermarks and a count of suspects; `replaced` tells whether the
-    consumer's file, or the log's, is not what was opened any more.
+    `subscribe` takes bindings, watermarks and a count of suspects; `queue` is None where the log
+    itself is the bus; `replaced` tells whether the consumer's file, or the log's, is not what was
+    opened any more.
     """
 
     loaded: Loaded
@@ -32,4 +33,6 @@ class Parts:
     limits: Limits
     batch: int
     patience: Patience
+    queue: Queue | None = None
+    detach_at: int = 1_000_000
     replaced: Callable[[], bool] = lambda: False

@@ -24,7 +24,7 @@ from events.errors import PacelineError
 logger = structlog.get_logger(__name__)
 GROUP = "paceline.consumers"
 _SOURCE = "__paceline_source__"
-_NAME = re.compile(r"\A[a-z0-9][a-z0-9-]{0,62}\Z")
+NAME = re.compile(r"\A[a-z0-9][a-z0-9-]{0,62}\Z")
 
 
 class Unfit(PacelineError):
@@ -65,7 +65,7 @@ def find(plugins: Path) -> dict[str, Found]:
 
 def _packages(points: Iterable[EntryPoint]) -> Iterable[Found]:
     for point in points:
-        if not _NAME.match(point.name):
+        if not NAME.match(point.name):
             logger.warning("no consumer's name", action="bad_name", name=point.name)
         elif not re.fullmatch(r"[\w.]+(:\w+)?", point.value):
             yield Found(point.name, point.value, _refuser(point.value), "")
@@ -107,7 +107,7 @@ def _executor(file: Path) -> Callable[[], ModuleType]:
 
 def load(found: Found) -> Loaded:
     """Import a consumer and check its shape; raises Unfit that says what is missing."""
-    if not _NAME.match(found.name):
+    if not NAME.match(found.name):
         raise Unfit(f"{found.place}: the name {found.name!r} must be of a-z, 0-9 and '-'.")
     try:
         module = found.module()

@@ -1,59 +1,66 @@
-"""The runner: one consumer's process, turn after turn: live events, retries, rebuild, requests."""
+"""The runner: one worker's process, turn after turn: live events, and what the leader does."""
 
-import os
 import time
 from collections.abc import Iterator
 
 import structlog
 
+from consumers.runtime.away import Away
+from consumers.runtime.building import Building
 from consumers.runtime.control import Request
 from consumers.runtime.desk import Desk
 from consumers.runtime.guard import Swollen
+from consumers.runtime.healing import Healing
 from consumers.runtime.operations import operation, set_paused
 from consumers.runtime.parts import Parts
-from consumers.runtime.rebuild import Rebuild
 from consumers.runtime.retries import take_due
 from consumers.runtime.starting import explain_strike, wake_waiting
-from consumers.runtime.store import Generation, Phase
+from consumers.runtime.store import Generation, Lead, Phase
 from consumers.runtime.sweep import check_restored
 from consumers.runtime.worker import IN_HAND, Worker
 from events.bus import Batch
-from events.errors import LogRestored, Outage, PacelineError
+from events.errors import Gone, LogRestored, Outage, Overtaken, PacelineError
 
 logger = structlog.get_logger(__name__)
 _CHECK_EVERY_S = 2.0
-_REPORT_EVERY_S = 0.5
+_NO_QUEUE = "no-queue"
 
 
 class Runner:
-    """Runs until its patience is stopped, or it has grown too large and wants a new process."""
+    """Runs until its patience is stopped, or it has grown too large and wants a new process.
+
+    Every worker of a consumer takes live events. One of them leads: it sweeps, retries, builds, and
+    does what is asked.
+    """
 
     def __init__(self, parts: Parts) -> None:
         self._parts, self._store, self._log = parts, parts.store, parts.log
         self._name = parts.loaded.name
         self._desk = Desk(parts.control, self._name)
+        self._building = Building(parts, self._worker)
+        self._healing = Healing(parts, self._worker)
+        self._away = Away(parts)
         self._check_at = 0.0
-        self._lost = False
-        self._suspects = self._begin()
-        self._rebuild: Rebuild | None = None
-        self._go_live()
-        self._resume_building()
-        self._suspects = 0
+        self._lost = self._busy = False
+        self._held: Batch | None = None
+        lead = self._store.lead()
+        self._leads = lead is not Lead.NONE
+        suspects = self._begin(lead)
+        self._go_live(suspects)
+        if self._leads:
+            self._take_lead(suspects)
 
-    def _begin(self) -> int:
+    def _begin(self, lead: Lead) -> int:
         """Note that we run, and return how many events the last run may have had in its hands."""
-        unclean = self._store.mark("running") is not None
-        self._store.set_mark("running", str(os.getpid()))
-        self._store.set_mark("problem", None)
         loaded = self._parts.loaded
         self._store.set_mark("code", loaded.code)
         if self._store.live() is None:
-            self._new_generation()
-        if unclean:
+            self._building.new_generation()
+        if self._parts.guard.last_words or lead is Lead.INHERITED:
             explain_strike(self._store, self._parts.guard.last_words)
-            logger.warning(
-                "the last run did not end cleanly", action="unclean", consumer=self._name
-            )
+        if not self._leads:
+            return 0
+        self._store.set_mark("problem", None)
         live = self._live()
         wake_waiting(self._store, live.number)
         if live.version == loaded.version and live.code != loaded.code:
@@ -62,17 +69,13 @@ class Runner:
                 action="code_changed",
                 consumer=self._name,
             )
-        in_hand = int(self._store.mark(IN_HAND) or 0) if unclean else 0
-        return min(in_hand, self._parts.batch)
+        return self._suspects(lead)
 
-    def _new_generation(self) -> Generation:
-        loaded = self._parts.loaded
-        return self._store.begin(
-            version=loaded.version,
-            code=loaded.code,
-            bindings=loaded.bindings,
-            indexes=loaded.indexes,
-        )
+    def _suspects(self, lead: Lead) -> int:
+        if lead is not Lead.INHERITED:
+            return 0
+        logger.warning("the last run did not end cleanly", action="unclean", consumer=self._name)
+        return min(int(self._store.mark(IN_HAND) or 0), self._parts.batch)
 
     def _live(self) -> Generation:
         live = self._store.live()
@@ -90,40 +93,22 @@ class Runner:
             limits=parts.limits,
         )
 
-    def _go_live(self) -> None:
+    def _go_live(self, suspects: int = 0) -> None:
         live = self._live()
-        self._generation, self._live_worker = live, self._worker(live)
+        self._generation, self._live_worker, self._held = live, self._worker(live), None
         start = self._store.watermarks(live.number)
-        self._subscription = self._parts.subscribe(live.bindings, start, self._suspects)
+        self._subscription = self._parts.subscribe(live.bindings, start, suspects)
         self._batches: Iterator[Batch] = self._subscription.batches()
 
-    def _resume_building(self) -> None:
-        loaded = self._parts.loaded
-        building = [one for one in self._store.generations() if one.phase is Phase.BUILDING]
-        same = building and (building[0].version, building[0].code) == (loaded.version, loaded.code)
-        if same and self._wants_building():
-            self._build(building[0])
-        elif self._generation.version != loaded.version:
-            self._build(self._new_generation())
-        elif building:
-            self._store.abandon(building[0].number)
+    def _take_lead(self, suspects: int) -> None:
+        self._building.resume(self._generation, suspects=suspects)
+        if self._parts.queue is not None:
+            self._healing.begin(self._generation, suspects=suspects)
 
-    def _wants_building(self) -> bool:
-        """Say whether the code needs a new generation, or somebody asks for one, uncancelled."""
-        return self._generation.version != self._parts.loaded.version or any(
-            request.verb == "rebuild" for request in self._parts.control.open(self._name)
-        )
-
-    def _build(self, generation: Generation) -> None:
-        worker = self._worker(generation)
-        self._rebuild = Rebuild(
-            self._log,
-            self._store,
-            worker,
-            generation,
-            size=self._parts.batch,
-            suspects=self._suspects,
-        )
+    def _give_up_lead(self) -> None:
+        self._building.stop()
+        self._healing.stop()
+        self._desk.begin_again()
 
     def run(self) -> None:
         """Turn until stopped; a clean end says so, so that the next start suspects nobody."""
@@ -137,24 +122,51 @@ class Runner:
                     patience.wait()
         except Swollen:
             return  # Those that were suspect and had no turn yet are so for the next process.
-        self._store.set_mark(IN_HAND, None)
-        self._store.set_mark("running", None)
+        self._subscription.close()
+        if self._leads:
+            self._store.set_mark(IN_HAND, None)
+        self._store.leave()
 
     def _turn(self) -> bool:
         try:
             if self._lost:
-                self._subscription.close()
-                self._go_live()
-                self._lost = False
+                self._come_back()
             self._check()
             moved = self._take_live()
-            moved |= self._take_retries()
-            moved |= self._build_on()
-            return self._desk.serve(self._start) or moved
+            return self._lead_on() or moved if self._leads else moved
         except Outage as outage:
             logger.warning("paused", action="paused", consumer=self._name, reason=str(outage))
-            self._lost = True
+        except (Gone, Overtaken) as changed:
+            # Another worker has swapped or begun a generation: look what is live now.
+            logger.info("looking again", action="again", consumer=self._name, reason=str(changed))
+        self._lost = True
         return False
+
+    def _come_back(self) -> None:
+        """Go on after an outage or a swap; what is in hand and has no fate is still in hand."""
+        if self._live().number != self._generation.number:
+            self._follow()
+        self._batches = self._subscription.batches()
+        self._lost = False
+
+    def _follow(self) -> None:
+        """Serve what is live now."""
+        self._subscription.close()
+        self._go_live()
+        self._desk.begin_again()
+        if self._leads:
+            self._take_lead(0)
+
+    def _lead_on(self) -> bool:
+        moved = self._take_retries()
+        if not self._still():
+            moved |= self._healing.step(busy=self._busy)
+        moved |= self._building.step(self._generation, swapped=self._swapped)
+        return self._desk.serve(self._start) or moved
+
+    def _swapped(self) -> None:
+        self._store.set_mark("problem", None)
+        self._follow()
 
     def _check(self) -> None:
         if time.monotonic() < self._check_at:
@@ -163,6 +175,28 @@ class Runner:
         if self._parts.replaced():
             logger.info("a file was replaced", action="replaced", consumer=self._name)
             self._parts.patience.stop()
+        self._check_lead(self._store.lead())
+        if self._live().number != self._generation.number:
+            self._follow()
+        self._say_queue(self._subscription.problem)
+        if self._away.check(away=self._still()):
+            self._go_live()
+        if self._leads:
+            self._check_log()
+
+    def _check_lead(self, lead: Lead) -> None:
+        if lead in (Lead.TAKEN, Lead.INHERITED):
+            self._leads = True
+            self._take_lead(self._suspects(lead))
+        elif lead is Lead.NONE and self._leads:
+            self._leads = False
+            self._give_up_lead()
+
+    def _say_queue(self, problem: str | None) -> None:
+        if self._store.mark(_NO_QUEUE) != problem:
+            self._store.set_mark(_NO_QUEUE, problem)
+
+    def _check_log(self) -> None:
         try:
             for generation in self._store.generations():
                 if generation.phase is not Phase.OLD:
@@ -183,11 +217,15 @@ class Runner:
     def _take_live(self) -> bool:
         if self._still():
             return False
-        batch = next(self._batches)
+        batch = self._held or next(self._batches)
+        queue = self._parts.queue
+        self._busy = queue is not None and len(batch.deliveries) >= queue.size
         if not batch.deliveries and not batch.through:
             return False
+        self._held = batch
         self._live_worker.take(batch)
         self._subscription.ack(batch)
+        self._held = None
         return True
 
     def _take_retries(self) -> bool:
@@ -196,27 +234,10 @@ class Runner:
         number, guard = self._generation.number, self._parts.guard
         return take_due(self._log, self._store, self._live_worker, number, guard=guard)
 
-    def _build_on(self) -> bool:
-        if self._rebuild is None:
-            return False
-        if not self._wants_building():
-            self._store.abandon(self._rebuild.generation.number)
-            self._rebuild = None
-            return True
-        if self._rebuild.step():
-            return True
-        self._rebuild.swap(self._generation)
-        self._rebuild = None
-        self._store.set_mark("problem", None)
-        self._subscription.close()
-        self._go_live()
-        self._desk.begin_again()
-        return True
-
     def _start(self, request: Request) -> Iterator[None]:
         logger.info("asked", action=request.verb, consumer=self._name, operation=request.id)
         if request.verb == "rebuild":
-            return self._rebuild_steps(request)
+            return self._building.rebuild(request, self._generation)
         if request.verb in ("pause", "resume"):
             return set_paused(request, self._parts.control, self._store)
         make = operation(request.verb)
@@ -227,23 +248,3 @@ class Runner:
             )
         live = self._generation
         return make(request, self._parts.control, self._log, self._store, self._live_worker, live)
-
-    def _rebuild_steps(self, request: Request) -> Iterator[None]:
-        control = self._parts.control
-        if self._rebuild is None and request.memory.get("generation") != self._generation.number:
-            self._build(self._new_generation())
-        building, total, report_at = self._rebuild, request.total, 0.0
-        while self._rebuild is not None and self._rebuild is building:
-            if time.monotonic() >= report_at:
-                asked_at = time.monotonic()
-                remaining = self._rebuild.remaining()
-                # Counting takes its time in a long log; it shall not take more than a tenth of all.
-                took_s = time.monotonic() - asked_at
-                report_at = time.monotonic() + max(_REPORT_EVERY_S, 10 * took_s)
-                total = max(total, remaining)
-                memory = {"generation": self._rebuild.generation.number}
-                done = total - remaining
-                control.report(request.id, done=done, total=total, memory=memory)
-            yield
-        live = self._generation
-        control.finish(request.id, answer={"generation": live.number, "applied": live.applied})

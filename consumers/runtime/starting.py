@@ -1,13 +1,41 @@
-"""What a worker makes of what the last one left: last words, and events that wait for new code."""
+"""How a worker starts: strangers' code is loaded, and what the last one left is taken up."""
 
 import time
 from dataclasses import replace
 
 from consumers.runtime.fates import State
-from consumers.runtime.guard import cause
+from consumers.runtime.guard import Guard, cause
+from consumers.runtime.places import WorkerPlace
+from consumers.runtime.registry import Found, Loaded, Unfit, load
 from consumers.runtime.store import Change, Commit, Store, each_open
 
 _LONGEST_TRACE = 8_000
+
+
+def load_watched(
+    found: Found, store: Store, guard: Guard, place: WorkerPlace, *, deadline_s: float
+) -> Loaded:
+    """Load a consumer's code, so that code which ends or hangs the process is known afterwards.
+
+    Raises Unfit, having said so in the store.
+    """
+    if store.mark(place.loading):
+        _say_problem(store, f"{found.place} ends or hangs when it is loaded; see {place.traces}.")
+    store.set_mark(place.loading, "1")
+    try:
+        with guard.deadline(deadline_s):
+            return load(found)
+    except Unfit as unfit:
+        _say_problem(store, str(unfit))
+        raise
+    finally:
+        store.set_mark(place.loading, None)
+
+
+def _say_problem(store: Store, problem: str) -> None:
+    # Workers elsewhere that run well shall not stand still for what is wrong with this host.
+    if not store.running():
+        store.set_mark("problem", problem)
 
 
 def explain_strike(store: Store, words: str) -> None:

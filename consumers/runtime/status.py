@@ -1,10 +1,9 @@
 """The status of every consumer: how far it is, what is set aside, and why it stands still."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from pathlib import Path
 
 from consumers.runtime.fates import State
 from consumers.runtime.installation import Installation
@@ -12,8 +11,7 @@ from consumers.runtime.registry import Found
 from consumers.runtime.store import Generation, Phase, StoreReader
 from events.envelope import read_envelope
 from events.errors import Outage
-from events.log import Selection, Watermarks
-from events.log.sqlite_reader import SqliteLogReader
+from events.log import Logged, LogReader, Selection, Watermarks
 
 __all__ = ["Building", "Condition", "ConsumerStatus", "Installation", "status", "statuses"]
 
@@ -21,8 +19,9 @@ __all__ = ["Building", "Condition", "ConsumerStatus", "Installation", "status", 
 BEHIND_S = 5.0
 # The rate is of about the last ten seconds; when nothing was committed since, it is 0.
 RATE_FOR = timedelta(seconds=10)
+_LOOK_AT = 500
 # Marks that a worker sets in its store.
-PAUSED, PROBLEM, RUNNING = "paused", "problem", "running"
+PAUSED, PROBLEM, NO_QUEUE = "paused", "problem", "no-queue"
 
 
 class Condition(StrEnum):
@@ -35,6 +34,7 @@ class Condition(StrEnum):
     NOT_STARTED = "not-started"
     UNFIT = "unfit"
     STOPPED = "stopped"
+    WITHOUT_QUEUE = "without-queue"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +96,7 @@ def _idle(found: Found, state: Condition, reason: str = "") -> ConsumerStatus:
 
 
 def _status(
-    found: Found, store: StoreReader, log: SqliteLogReader | None, now: datetime
+    found: Found, store: StoreReader, log: LogReader | None, now: datetime
 ) -> ConsumerStatus:
     generations = {one.phase: one for one in store.generations()}
     live, built = generations.get(Phase.LIVE), generations.get(Phase.BUILDING)
@@ -106,7 +106,7 @@ def _status(
             found, _standing(found, problem) if problem else Condition.NOT_STARTED, problem
         )
     # The log is read after the store: what comes in between counts as lag, never as less than none.
-    lag, oldest_s = _lag(log, store.watermarks(live.number), live, now) if log else (0, None)
+    lag, oldest_s = _lag(log, store, live, now) if log else (0, None)
     building = _building(built, log) if built and log else None
     counts = store.counts(live.number)
     state, reason = _condition(found, store, problem, building, oldest_s)
@@ -140,10 +140,12 @@ def _condition(
         return _standing(found, problem), problem
     if store.mark(PAUSED):
         return Condition.PAUSED, ""
-    if not _runs(store.mark(RUNNING)):
+    if not store.running():
         return Condition.STOPPED, "No worker runs; its events wait in the log."
     if building:
         return Condition.REBUILDING, ""
+    if no_queue := store.mark(NO_QUEUE):
+        return Condition.WITHOUT_QUEUE, f"{no_queue} Its events come from the log, seconds later."
     behind = oldest_s is not None and oldest_s > BEHIND_S
     return (Condition.CATCHING_UP if behind else Condition.LIVE), ""
 
@@ -153,23 +155,40 @@ def _standing(found: Found, problem: str) -> Condition:
     return Condition.UNFIT if problem.startswith(found.place) else Condition.STOPPED
 
 
-def _runs(pid: str | None) -> bool:
-    # After a crash the mark is still there, and its process is not.
-    return pid is not None and pid.isdecimal() and Path(f"/proc/{pid}").exists()
-
-
 def _lag(
-    log: SqliteLogReader, watermarks: Watermarks, live: Generation, now: datetime
+    log: LogReader, store: StoreReader, live: Generation, now: datetime
 ) -> tuple[int, float | None]:
-    ahead = list(_ahead(log, watermarks, live.bindings))
-    count = sum(log.count(selection) for selection in ahead)
-    firsts = [first for selection in ahead for first in log.scan(selection, limit=1)]
+    """Return how many wanted events have no fate, and how long ago the first was accepted.
+
+    Past a watermark most have none; but what a queue brings has its fate before a sweep was there.
+    """
+    watermarks = store.watermarks(live.number)
+    count, firsts = 0, []
+    for selection in _ahead(log, watermarks, live.bindings):
+        having = _having(store, live, selection)
+        count += max(0, log.count(selection) - len(having))
+        firsts += _first_without(log, selection, having)
     accepted = [read_envelope(first.body).acceptedat for first in firsts]
     return count, round((now - min(accepted)).total_seconds(), 3) if accepted else None
 
 
+def _having(store: StoreReader, live: Generation, ahead: Selection) -> dict[int, State]:
+    if ahead.relay is None:
+        return {}
+    return store.rows(live.number, ahead.relay, ahead.after, ahead.through)
+
+
+def _first_without(log: LogReader, ahead: Selection, having: dict[int, State]) -> list[Logged]:
+    while rows := log.scan(ahead, limit=_LOOK_AT):
+        for row in rows:
+            if row.position.number not in having:
+                return [row]
+        ahead = replace(ahead, after=rows[-1].position.number)
+    return []
+
+
 def _ahead(
-    log: SqliteLogReader, watermarks: Watermarks, bindings: tuple[str, ...]
+    log: LogReader, watermarks: Watermarks, bindings: tuple[str, ...]
 ) -> Iterator[Selection]:
     if not watermarks:
         yield Selection(bindings=bindings)  # counted in an index, however many relays there were
@@ -180,7 +199,7 @@ def _ahead(
             yield Selection(bindings=bindings, relay=relay, after=after, through=settled)
 
 
-def _building(built: Generation, log: SqliteLogReader) -> Building:
+def _building(built: Generation, log: LogReader) -> Building:
     return Building(
         generation=built.number,
         version=built.version,

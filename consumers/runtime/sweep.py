@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from consumers.runtime.store import Generation, Store
 from consumers.runtime.worker import Worker
-from events.bus import Batch
+from events.bus import UNREADABLE, Batch
 from events.bus.embedded import EmbeddedSubscription
 from events.errors import LogRestored, Outage
 from events.log import LogReader, Selection, Watermarks
@@ -37,8 +37,8 @@ class Sweep:
         )
         self._batches: Iterator[Batch] = self._cursor.batches()
 
-    def step(self) -> bool:
-        """Fold the next part; return False at the end of the log."""
+    def step(self) -> int | None:
+        """Fold the next part, and return how many were applied; None at the end of the log."""
         try:
             batch = next(self._batches)
         except Outage:
@@ -46,10 +46,15 @@ class Sweep:
             self._batches = self._cursor.batches()
             raise
         if not batch.through:
-            return False
-        self._worker.take(batch)
+            return None
+        applied = self._worker.take(batch)
         self._cursor.ack(batch)
-        return True
+        return applied
+
+    def at_end(self) -> bool:
+        """Say whether nothing more is ahead just now."""
+        marks = self._store.watermarks(self.generation.number)
+        return all(marks.get(relay, 0) >= number for relay, number in self._log.settled().items())
 
     def remaining(self) -> int:
         """Count the events that were not looked at yet."""
@@ -70,7 +75,7 @@ def check_restored(log: LogReader, marks: Watermarks) -> None:
     """Raise LogRestored where what was seen is beyond what the log has settled."""
     settled = log.settled()
     for relay, number in marks.items():
-        if settled.get(relay, 0) < number:
+        if settled.get(relay, 0) < number and relay != UNREADABLE:
             raise LogRestored(
                 f"The log ends at {settled.get(relay, 0)} of relay {relay[:8]}, and this consumer "
                 f"has seen {number}: the log was restored from an older copy. The relay refills it "

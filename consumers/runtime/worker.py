@@ -1,33 +1,30 @@
 """The worker: takes a batch, folds it, commits once, then acks."""
 
+import random
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
 
 import structlog
 
 from consumers import Projection
-from consumers.runtime.fates import APPLIED, Fate, Ladder, State, struck
-from consumers.runtime.folding import Folded, fold_batch
+from consumers.runtime.alone import Alone, Limits, event_of, id_of, now_ms
+from consumers.runtime.fates import APPLIED, Fate, State
+from consumers.runtime.folding import fold_batch
 from consumers.runtime.guard import Guard, Swollen
 from consumers.runtime.rate import Rate
-from consumers.runtime.store import Change, Commit, Store, Written
-from events.bus import Batch, Delivery
-from events.envelope import Event, from_bytes, read_envelope
-from events.errors import NewerVersion, Outage, Overtaken, Refused, Undecodable
+from consumers.runtime.store import Change, Commit, Store
+from events.bus import UNREADABLE, Batch, Delivery
+from events.envelope import Event
+from events.errors import NewerVersion, Overtaken, Refused, Undecodable
 from events.log import Position, Watermarks
+from events.topology import wanted
+
+__all__ = ["IN_HAND", "Limits", "Worker"]
 
 logger = structlog.get_logger(__name__)
 IN_HAND = "in-hand"
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How long the consumer's code may take, in seconds, and how failures are tried again."""
-
-    batch_s: float = 30.0
-    alone_s: float = 5.0
-    ladder: Ladder = field(default_factory=Ladder)
+_ALONE_AT_MOST = 100
+_ASIDE_S = 0.02
 
 
 class Worker:
@@ -43,23 +40,53 @@ class Worker:
         limits: Limits,
     ) -> None:
         self._consumer, self._store, self._generation = consumer, store, generation
+        self._bindings = tuple(consumer.bindings)
         self._guard, self._limits = guard, limits
         self._rate = Rate()
+        self._alone = Alone(
+            consumer, store, generation, guard=guard, limits=limits, rate=self._rate
+        )
         self._in_hand = 0
 
-    def take(self, batch: Batch) -> None:
-        """Give a batch its fates: what may have ended the process before goes alone and first.
+    def take(self, batch: Batch) -> int:
+        """Give a batch its fates and return how many were applied; suspects go first and alone.
 
+        What the generation does not bind needs no fate: a queue brings it while bindings change.
         Raises Swollen between two suspects, so that the next one is not struck for a leak of those
         before it.
         """
-        self._say_in_hand(len(batch.deliveries))
-        suspects = [delivery for delivery in batch.deliveries if delivery.redelivered]
-        for suspect in self._without_row(suspects):
-            self.apply_alone(suspect, None)
-            if self._guard.swollen():
-                raise Swollen
-        self.apply(batch.deliveries, through=batch.through)
+        deliveries = [one for one in batch.deliveries if self._is_for_us(one)]
+        self._say_in_hand(len(deliveries))
+        suspects = self._without_row([one for one in deliveries if one.redelivered])
+        applied = 0
+        if len(suspects) > _ALONE_AT_MOST:
+            applied = self._take_together(suspects)
+        else:
+            for suspect in suspects:
+                applied += self.apply_alone(suspect, None)
+                if self._guard.swollen():
+                    raise Swollen
+        return applied + self.apply(deliveries, through=batch.through)
+
+    def _is_for_us(self, delivery: Delivery) -> bool:
+        return delivery.position.relay == UNREADABLE or wanted(self._bindings, delivery.routing_key)
+
+    def _take_together(self, suspects: Sequence[Delivery]) -> int:
+        """Fold many suspects at once, each with a row first that makes it due alone a bit later.
+
+        After a restart of the broker all that was in flight is suspect, and nearly always
+        innocent. Should they end this process, each of them goes alone when it is due.
+        """
+        now = now_ms()
+        due_ms = now + int((self._limits.batch_s + self._limits.alone_s) * 1000)
+        version = self._consumer.version
+        waits = Fate(state=State.RETRYING, due_ms=due_ms, first_ms=now, version=version)
+        changes = [Change(suspect.position, None, waits) for suspect in suspects]
+        try:
+            self._store.commit(self._generation, Commit(changes=changes))
+            return self._attempt(suspects, {}, waits)
+        except Overtaken:
+            return 0  # Others have them in hand too; what is left without a fate will be due.
 
     def _say_in_hand(self, count: int) -> None:
         """Write how many events this process may have in its hands, before it has them.
@@ -83,6 +110,8 @@ class Worker:
                 return self._attempt(self._without_row(deliveries), through or {})
             except Overtaken as overtaken:
                 logger.info("folded again", action="fold_again", reason=str(overtaken))
+                # Two that overtake each other all the time would both stand still.
+                time.sleep(random.uniform(0, _ASIDE_S))  # noqa: S311
 
     def _without_row(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         if not deliveries:
@@ -91,21 +120,26 @@ class Worker:
         have = self._store.fates(self._generation, list(unique))
         return [delivery for position, delivery in unique.items() if position not in have]
 
-    def _attempt(self, deliveries: Sequence[Delivery], through: Watermarks) -> int:
+    def _attempt(
+        self, deliveries: Sequence[Delivery], through: Watermarks, before: Fate | None = None
+    ) -> int:
         try:
-            return self._fold(deliveries, through)
+            return self._fold(deliveries, through, before)
         except Refused as refusal:
             if len(deliveries) == 1:
-                self._commit_failure(deliveries[0], refusal)
-                return self._fold((), through)
+                self._commit_failure(deliveries[0], before, refusal)
+                return self._fold((), through, None)
         # The store refuses the content of somebody here: halve until the culprit stands alone.
         middle = len(deliveries) // 2
-        return self._attempt(deliveries[:middle], {}) + self._attempt(deliveries[middle:], through)
+        first = self._attempt(deliveries[:middle], {}, before)
+        return first + self._attempt(deliveries[middle:], through, before)
 
-    def _fold(self, deliveries: Sequence[Delivery], through: Watermarks) -> int:
+    def _fold(
+        self, deliveries: Sequence[Delivery], through: Watermarks, before: Fate | None
+    ) -> int:
         if not deliveries and not through:
             return 0
-        events, positions, changes = self._decoded(deliveries)
+        events, positions, changes = self._decoded(deliveries, before)
         folded = fold_batch(
             self._consumer,
             events,
@@ -114,16 +148,18 @@ class Worker:
             deadline_s=self._limits.batch_s,
         )
         for place, error in folded.failures.items():
-            fate = self._failed(None, error, event_id=events[place].id)
-            changes.append(Change(positions[place], None, fate))
+            fate = self._alone.failed(before, error, event_id=events[place].id)
+            changes.append(Change(positions[place], before, fate))
         failed = folded.failures
         applied = [one for place, one in enumerate(positions) if place not in failed]
+        if before is not None:
+            changes += [Change(position, before, APPLIED) for position in applied]
         rate = self._rate.after(len(applied))
         self._store.commit(
             self._generation,
             Commit(
                 documents=folded.documents,
-                applied=applied,
+                applied=applied if before is None else (),
                 changes=changes,
                 through=through,
                 rate=rate,
@@ -132,34 +168,21 @@ class Worker:
         return len(applied)
 
     def _decoded(
-        self, deliveries: Sequence[Delivery]
+        self, deliveries: Sequence[Delivery], before: Fate | None
     ) -> tuple[list[Event], list[Position], list[Change]]:
         events, positions, changes = [], [], []
         for delivery in deliveries:
             try:
-                events.append(from_bytes(delivery.body))
+                events.append(event_of(delivery))
                 positions.append(delivery.position)
             except (Undecodable, NewerVersion) as error:
-                fate = self._failed(None, error, event_id=_id_of(delivery))
-                changes.append(Change(delivery.position, None, fate))
+                fate = self._alone.failed(before, error, event_id=id_of(delivery))
+                changes.append(Change(delivery.position, before, fate))
         return events, positions, changes
 
-    def _failed(self, before: Fate | None, error: BaseException, *, event_id: str) -> Fate:
-        version = self._consumer.version
-        fate = self._limits.ladder.after_failure(before, error, now_ms=_now(), version=version)
-        logger.warning(
-            "event failed",
-            action="event_failed",
-            event_id=event_id,
-            fate=str(fate.state),
-            attempts=fate.attempts,
-            reason=fate.reason,
-        )
-        return fate
-
-    def _commit_failure(self, delivery: Delivery, error: Exception) -> None:
-        fate = self._failed(None, error, event_id=_id_of(delivery))
-        change = Change(delivery.position, None, fate)
+    def _commit_failure(self, delivery: Delivery, before: Fate | None, error: Exception) -> None:
+        fate = self._alone.failed(before, error, event_id=id_of(delivery))
+        change = Change(delivery.position, before, fate)
         self._store.commit(self._generation, Commit(changes=[change]))
 
     def apply_alone(self, delivery: Delivery, before: Fate | None) -> bool:
@@ -167,71 +190,4 @@ class Worker:
 
         `before` is its row. Only code that ends the process leaves the strike standing.
         """
-        strike = struck(before, now_ms=_now(), version=self._consumer.version)
-        change = Change(delivery.position, before, strike)
-        try:
-            self._store.commit(self._generation, Commit(changes=[change]))
-            if strike.state is State.DEAD:
-                logger.error(
-                    "event is dead",
-                    action="event_dead",
-                    event_id=_id_of(delivery),
-                    reason=strike.reason,
-                )
-                return False
-            return self._fold_alone(delivery, before, strike)
-        except Overtaken:
-            return False
-
-    def _fold_alone(self, delivery: Delivery, before: Fate | None, strike: Fate) -> bool:
-        try:
-            folded = self._folded(delivery)
-            error: BaseException | None = folded.failures.get(0)
-            if error is None:
-                error = self._commit_alone(delivery.position, strike, folded.documents)
-        except (Undecodable, NewerVersion) as undecoded:
-            error = undecoded
-        except (Outage, Overtaken):
-            self._take_back(delivery.position, before, strike)
-            raise
-        if error is not None:
-            fate = self._failed(before, error, event_id=_id_of(delivery))
-            change = Change(delivery.position, strike, fate)
-            self._store.commit(self._generation, Commit(changes=[change]))
-        return error is None
-
-    def _folded(self, delivery: Delivery) -> Folded:
-        return fold_batch(
-            self._consumer,
-            [from_bytes(delivery.body)],
-            lambda keys: self._store.load(self._generation, keys),
-            guard=self._guard,
-            deadline_s=self._limits.alone_s,
-        )
-
-    def _commit_alone(
-        self, position: Position, strike: Fate, documents: Sequence[Written]
-    ) -> Refused | None:
-        change = Change(position, strike, APPLIED)
-        commit = Commit(documents=documents, changes=[change], rate=self._rate.after(1))
-        try:
-            self._store.commit(self._generation, commit)
-        except Refused as refusal:
-            return refusal
-        return None
-
-    def _take_back(self, position: Position, before: Fate | None, strike: Fate) -> None:
-        # The event is not at fault; without a row before, its strike becomes a retry without one.
-        fate = before or replace(strike, strikes=0)
-        self._store.commit(self._generation, Commit(changes=[Change(position, strike, fate)]))
-
-
-def _id_of(delivery: Delivery) -> str:
-    try:
-        return read_envelope(delivery.body).id
-    except Undecodable:
-        return str(delivery.position)
-
-
-def _now() -> int:
-    return int(time.time() * 1000)
+        return self._alone.apply(delivery, before)

@@ -6,6 +6,9 @@ from typing import NamedTuple, Protocol
 
 from events.log import Appended, Position, Watermarks
 
+UNREADABLE = "unreadable"
+"""The relay of a position that a message does not carry; its number comes of the bytes' hash."""
+
 
 class Delivery(NamedTuple):
     """One event as a queue brings it; `redelivered` where it came before and may have been seen."""
@@ -30,21 +33,47 @@ class Batch:
     through: Watermarks = field(default_factory=dict)
 
 
-class Publisher(Protocol):
-    """Brings what the log has to whoever is bound."""
+class Sending(Protocol):
+    """Events that were handed to the exchange, and may not be confirmed yet."""
 
-    def publish(self, events: Sequence[Appended]) -> list[Position]:
-        """Publish, and return the positions that are confirmed; the others must be sent again.
+    def confirmed(self) -> list[Position]:
+        """Wait for the confirms, within a deadline, and return the positions that have theirs.
 
-        Order is kept within a call. Raises Outage where nothing can be sent.
+        The others must be published again: nobody knows whether they came anywhere.
         """
+
+
+class Publisher(Protocol):
+    """Brings what the log has to whoever is bound; `window` sendings may be on their way."""
+
+    window: int
+
+    def publish(self, events: Sequence[Appended]) -> Sending:
+        """Hand events over, in their order. Raises Outage where nothing can be sent."""
 
     def close(self) -> None:
         """Let the connection go; what was not confirmed stays unconfirmed."""
 
 
+class Queue(Protocol):
+    """A consumer's queue as a broker holds it; a subscription brings at most `size` at once."""
+
+    size: int
+
+    def length(self) -> int | None:
+        """Return how many messages wait in it, or None where there is no such queue."""
+
+    def delete(self) -> bool:
+        """Take it away with all that is in it; say whether there was one."""
+
+
 class Subscription(Protocol):
-    """A consumer's own queue, durable, at least once."""
+    """A consumer's own queue, durable, at least once.
+
+    `problem` says why it brings nothing, where the cause does not pass by itself.
+    """
+
+    problem: str | None
 
     def batches(self) -> Iterator[Batch]:
         """Yield batches, for ever; an empty one when nothing came for a moment."""

@@ -10,12 +10,25 @@ _FIRST = 500
 _SHORT_S, _LONG_S = 0.25, 1.0
 
 
+class EmbeddedSending:
+    """Is confirmed at once: the log has the events."""
+
+    def __init__(self, events: Sequence[Appended]) -> None:
+        self._events = events
+
+    def confirmed(self) -> list[Position]:
+        """Return every position."""
+        return [event.position for event in self._events]
+
+
 class EmbeddedPublisher:
     """Has nothing to carry: what is in the log can be read by every subscription."""
 
-    def publish(self, events: Sequence[Appended]) -> list[Position]:
-        """Return every position: the log has them."""
-        return [event.position for event in events]
+    window = 0
+
+    def publish(self, events: Sequence[Appended]) -> EmbeddedSending:
+        """Take them as they are: the log has them."""
+        return EmbeddedSending(events)
 
     def close(self) -> None:
         """Nothing is open."""
@@ -23,6 +36,8 @@ class EmbeddedPublisher:
 
 class EmbeddedSubscription:
     """A cursor over the log with a topic filter; it begins where the consumer's store is."""
+
+    problem: str | None = None
 
     def __init__(
         self,

@@ -42,17 +42,23 @@ class Appended(NamedTuple):
 
 
 class Logged(NamedTuple):
-    """One row of the log."""
+    """One row of the log; `place` is where it stands in the order of the whole log."""
 
     position: Position
     event_id: str
     routing_key: str
     body: bytes
+    place: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """Which events of the log; what is None selects all. Times are acceptance times, half-open."""
+    """Which events of the log; what is None selects all. Times are acceptance times, half-open.
+
+    `after` and `through` are numbers of `relay` where it is given, and places in the whole log
+    where it is not. A place never changes, but a relay that is at work may still put rows below
+    those of a later one: who must miss nothing goes by relay.
+    """
 
     bindings: Sequence[str] | None = None
     user_id: str | None = None
@@ -80,7 +86,7 @@ class LogReader(Protocol):
         """Return the event of an id, or None."""
 
     def scan(self, selection: Selection, *, limit: int) -> list[Logged]:
-        """Return up to `limit` rows past `selection.after`, in the order of their numbers."""
+        """Return up to `limit` rows past `selection.after`, in the order of their places."""
 
     def count(self, selection: Selection) -> int:
         """Count the rows that `scan` would return without its limit."""
@@ -89,6 +95,12 @@ class LogReader(Protocol):
         """Return how far each relay's rows are settled, oldest relay first.
 
         Every row of that relay up to there is there and visible; none will ever be added below.
+        """
+
+    def unsettled(self, *, limit: int) -> list[Logged]:
+        """Return rows past what their relay has settled, of relays that worked within a day.
+
+        A relay that ended while it appended has left them, or one has appended them just now.
         """
 
     def conflicts(self, event_id: str | None = None) -> list[Conflict]:
@@ -106,6 +118,9 @@ class EventLog(LogReader, Protocol):
         Undecodable or Refused for what cannot be stored (then nothing of this call was), Outage
         where the caller should come again.
         """
+
+    def settle_former(self, source: str) -> None:
+        """Settle what former relays of a source have left; all it had was appended again since."""
 
 
 class Stretch(NamedTuple):

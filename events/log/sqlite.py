@@ -7,8 +7,8 @@ from uuid import uuid4
 from events.envelope import Envelope, Sealed, id_bytes, id_text, read_envelope, same_fact
 from events.errors import NewerVersion, Undecodable
 from events.log import Appended, Outcome, Position
+from events.log.sqlite_bookmarks import BOOKMARKS, BookmarksWriter
 from events.log.sqlite_reader import COLUMNS, TABLES, SqliteLogReader, in_ms
-from events.sources import Bookmark, Stuck
 from events.sqlite import connect, make, places, writing
 
 _SCHEMA = """
@@ -26,21 +26,16 @@ CREATE INDEX IF NOT EXISTS events_by_acceptance ON events (accepted_at);
 CREATE TABLE IF NOT EXISTS conflicts (
     id BLOB NOT NULL, digest BLOB NOT NULL, source TEXT NOT NULL, body BLOB NOT NULL,
     PRIMARY KEY (id, digest));
-CREATE TABLE IF NOT EXISTS bookmarks (
-    source TEXT PRIMARY KEY, row INTEGER NOT NULL, event_id TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS stuck (
-    source TEXT NOT NULL, row INTEGER NOT NULL, event_id TEXT NOT NULL, reason TEXT NOT NULL,
-    body BLOB NOT NULL, PRIMARY KEY (source, row));
 """
 
 
-class SqliteEventLog(SqliteLogReader):
+class SqliteEventLog(SqliteLogReader, BookmarksWriter):
     """The log for its one writer, the relay; bookmarks and stuck rows live in the same file."""
 
     def __init__(self, path: Path, *, vfs: str | None = None) -> None:
         """Open or make the file; the caller holds its lock."""
         super().__init__(connect(path, vfs=vfs, cache_kib=16_000), path)
-        make(self._db, _SCHEMA, self._what)
+        make(self._db, _SCHEMA + BOOKMARKS, self._what)
         self._relay = uuid4().hex
         self._keys: dict[str, int] = {}
 
@@ -125,15 +120,8 @@ class SqliteEventLog(SqliteLogReader):
         sql = f"INSERT INTO events VALUES (?, ?, {small}, ?, ?, ?, ?, ?)"
         self._db.executemany(sql, fresh)
 
-    def save(self, bookmark: Bookmark) -> None:
-        """Write how far the relay is in a source."""
-        with writing(self._db, self._what):
-            self._db.execute("INSERT OR REPLACE INTO bookmarks VALUES (?, ?, ?)", bookmark)
-
-    def set_aside(self, stuck: Stuck) -> None:
-        """Write that the log refuses a row of a source for itself."""
-        with writing(self._db, self._what):
-            self._db.execute("INSERT OR REPLACE INTO stuck VALUES (?, ?, ?, ?, ?)", stuck)
+    def settle_former(self, source: str) -> None:
+        """Nothing is left to settle: each commit says how far it is settled."""
 
 
 def _same(body: bytes, stored: bytes) -> bool:

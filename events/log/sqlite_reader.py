@@ -8,7 +8,7 @@ import apsw
 
 from events.envelope import id_bytes, id_text, is_id
 from events.log import Conflict, Logged, Position, Selection
-from events.sources import Bookmark, Stuck
+from events.log.sqlite_bookmarks import BookmarksReader
 from events.sqlite import connect_reader, named_errors, places
 from events.topology import wanted
 
@@ -18,15 +18,11 @@ TABLES = (
 )
 
 
-_HELD_MS = 100
-
-
-class SqliteLogReader:
+class SqliteLogReader(BookmarksReader):
     """The log for those who only read it."""
 
     def __init__(self, connection: apsw.Connection, path: Path) -> None:
-        self._db, self._path = connection, path
-        self._what = f"event log {path}"
+        super().__init__(connection, path, what="event log")
         self._inode = path.stat().st_ino if path.exists() else None
 
     @classmethod
@@ -46,12 +42,12 @@ class SqliteLogReader:
         return rows[0] if rows else None
 
     def scan(self, selection: Selection, *, limit: int) -> list[Logged]:
-        """Return up to `limit` rows past `selection.after`, in the order of their numbers."""
+        """Return up to `limit` rows past `selection.after`, in the order of their places."""
         with named_errors(self._what):
             where, values = self._where(selection)
             sql = f"SELECT {COLUMNS} FROM {TABLES} WHERE {where} ORDER BY e.number LIMIT ?"
             return [
-                Logged(Position(relay, number), id_text(event_id), key, body)
+                Logged(Position(relay, number), id_text(event_id), key, body, number)
                 for number, event_id, relay, key, body in self._db.execute(sql, (*values, limit))
             ]
 
@@ -66,6 +62,10 @@ class SqliteLogReader:
         with named_errors(self._what):
             return dict(self._db.execute("SELECT relay, settled FROM relays ORDER BY small"))
 
+    def unsettled(self, *, limit: int) -> list[Logged]:
+        """Return nothing: here rows and how far they are settled are one commit."""
+        return []
+
     def conflicts(self, event_id: str | None = None) -> list[Conflict]:
         """Return the conflicting events, of one id or all."""
         only = "WHERE id = ?" if event_id else ""
@@ -73,18 +73,6 @@ class SqliteLogReader:
         with named_errors(self._what):
             rows = self._db.execute(f"SELECT id, source, body FROM conflicts {only}", values)
             return [Conflict(id_text(key), source, body) for key, source, body in rows]
-
-    def load(self, source: str) -> Bookmark | None:
-        """Return the relay's bookmark in a source."""
-        with named_errors(self._what):
-            row = self._db.execute("SELECT * FROM bookmarks WHERE source = ?", (source,)).fetchone()
-        return Bookmark(*row) if row else None
-
-    def stuck(self, source: str) -> list[Stuck]:
-        """Return the rows of a source that the log refused."""
-        with named_errors(self._what):
-            rows = self._db.execute("SELECT * FROM stuck WHERE source = ? ORDER BY row", (source,))
-            return [Stuck(*row) for row in rows]
 
     def _where(self, selection: Selection) -> tuple[str, list[object]]:
         clauses = list(self._clauses(selection))
@@ -123,23 +111,7 @@ class SqliteLogReader:
             and (selection.bindings is None or wanted(selection.bindings, key))
         ]
 
-    def close(self) -> None:
-        """Let the file go."""
-        self._db.close()
-
 
 def in_ms(moment: datetime) -> int:
     """Return an aware time as ms since 1970."""
     return int(moment.astimezone(UTC).timestamp() * 1000)
-
-
-def bookmark_in(path: Path, source: str) -> Bookmark | None:
-    """Return the relay's bookmark in a source, or None; raises Outage where nobody can tell.
-
-    It does not wait for a log that is held: whoever asks is accepting.
-    """
-    log = SqliteLogReader(connect_reader(path, busy_ms=_HELD_MS), path)
-    try:
-        return log.load(source)
-    finally:
-        log.close()

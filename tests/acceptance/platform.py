@@ -15,6 +15,8 @@ from typing import Any, NamedTuple, TypeVar
 import psutil
 import urllib3
 
+from tests.acceptance.processes import data_dir, words, workers
+
 ROOT = Path(__file__).resolve().parents[2]
 BUILT_IN = ("achievements", "calories", "leaderboard", "monthly-report")
 SERVED = ("producer", "query")
@@ -140,6 +142,13 @@ class Platform:
 
     def command(self, *arguments: str, code: int = 0) -> str:
         """What a `paceline` command prints; it must end with this exit code."""
+        return self._done(*arguments, code=code).stdout
+
+    def refused(self, *arguments: str, code: int = 1) -> str:
+        """What a `paceline` command complains of; it must end with this exit code."""
+        return self._done(*arguments, code=code).stderr
+
+    def _done(self, *arguments: str, code: int) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             [sys.executable, "-m", "cli", *arguments],
             cwd=ROOT,
@@ -149,7 +158,7 @@ class Platform:
             timeout=60,
         )
         assert done.returncode == code, f"{arguments}: {done}"
-        return done.stdout
+        return done
 
     def processes(self) -> dict[str, psutil.Process]:
         """Its processes by name, as they are children of each other; workers are granian's."""
@@ -160,11 +169,11 @@ class Platform:
         except psutil.NoSuchProcess:
             return {}
         for child in children:
-            words = _words(child)
-            if "cli" in words[:-1] and words[-1] != "run":  # until it executes, it is its parent
-                found[words[-1]] = child
-                if words[-1] in SERVED:
-                    found |= {f"{words[-1]} worker": one for one in _workers(child)}
+            called = words(child)
+            if "cli" in called[:-1] and called[-1] != "run":  # until it executes, it is its parent
+                found[called[-1]] = child
+                if called[-1] in SERVED:
+                    found |= {f"{called[-1]} worker": one for one in workers(child)}
         return found
 
     def pids(self) -> dict[str, int]:
@@ -198,7 +207,7 @@ class Platform:
 
     def left(self) -> list[psutil.Process]:
         """Every process that is alive and of this platform, whoever its parent is."""
-        return [one for one in psutil.process_iter() if _data_dir(one) == str(self.folder)]
+        return [one for one in psutil.process_iter() if data_dir(one) == str(self.folder)]
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Ask it to end; return its exit code, when nothing of it is left."""
@@ -222,28 +231,3 @@ class Platform:
 
 
 _RUNNING = ("live", "catching-up", "rebuilding", "paused")
-
-
-def _words(process: psutil.Process) -> list[str]:
-    try:
-        return process.cmdline()
-    except psutil.Error:
-        return []
-
-
-def _workers(server: psutil.Process) -> list[psutil.Process]:
-    try:
-        children = server.children()
-    except psutil.NoSuchProcess:
-        return []
-    # Where workers are spawned and not forked, they have a tracker beside them.
-    return [one for one in children if not any("tracker" in word for word in _words(one))]
-
-
-def _data_dir(process: psutil.Process) -> str | None:
-    try:
-        if process.status() == psutil.STATUS_ZOMBIE:
-            return None
-        return process.environ().get("PACELINE_DATA_DIR")
-    except psutil.Error:
-        return None

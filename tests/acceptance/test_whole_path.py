@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.conftest import started
+from tests.acceptance.conftest import Way, started
 from tests.acceptance.crowd import Workout, crowd, posted, posted_together
 from tests.acceptance.platform import BUILT_IN, Answer, Platform, until
 
@@ -15,9 +15,9 @@ HISTORY = 300
 
 
 @pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+def platform(tmp_path_factory: pytest.TempPathFactory, way: Way) -> Iterator[Platform]:
     """One for all tests of this module, with a history in it; each test has users of its own."""
-    platform = started(tmp_path_factory.mktemp("whole"), ladder_s="0.05,0.05")
+    platform = started(tmp_path_factory.mktemp("whole"), ladder_s="0.05,0.05", **way())
     try:
         history = posted_together(crowd(seed=8, count=HISTORY, users=10))
         assert platform.post("/v1/workouts/batch", history).status == 202

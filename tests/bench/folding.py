@@ -61,7 +61,7 @@ class CaloriesAtWork:
 
     def fold(self) -> None:
         """Fold and commit all that is new in the log."""
-        while self._sweep.step():
+        while self._sweep.step() is not None:
             pass
 
     def check_applied(self, expected: int) -> None:

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from events.bus import Batch, Delivery, Publisher, Subscription
 from events.bus.embedded import EmbeddedPublisher, EmbeddedSubscription
+from events.bus.rabbitmq_publisher import RabbitPublisher
+from events.bus.rabbitmq_subscription import RabbitSubscription
 from events.envelope import Sealed
 from events.log import EventLog, LogReader, Position, Selection, Watermarks
 from events.log.sqlite import SqliteEventLog
@@ -24,6 +26,7 @@ from tests.contract.test_event_log import (
     sealed,
     wants,
 )
+from tests.servers.rabbitmq import RabbitMQ
 
 SIZE = 4  # the most that a subscription brings at once
 WITHIN_S = 20.0
@@ -79,7 +82,7 @@ def send(site: BusSite, events: Sequence[Sealed]) -> list[Position]:
     unsent = site.log.append(events, source="here")
     positions = [event.position for event in unsent]
     while unsent:
-        confirmed = site.publisher.publish(unsent)
+        confirmed = site.publisher.publish(unsent).confirmed()
         unsent = [event for event in unsent if event.position not in confirmed]
     return positions
 
@@ -152,10 +155,10 @@ class BusContract:
 
     def test_what_nobody_is_bound_to_is_confirmed_all_the_same(self, site: BusSite) -> None:
         appended = site.log.append([sealed(1)], source="here")
-        assert site.publisher.publish(appended) == [appended[0].position]
+        assert site.publisher.publish(appended).confirmed() == [appended[0].position]
 
     def test_nothing_is_published_as_nothing(self, site: BusSite) -> None:
-        assert site.publisher.publish([]) == []
+        assert site.publisher.publish([]).confirmed() == []
 
     def test_what_is_published_again_comes_at_least_once_more_or_not_at_all(
         self, site: BusSite
@@ -342,3 +345,70 @@ class TestEmbeddedBus(BusContract):
         assert ids([sealed(1), sealed(2), sealed(3)]) == [
             row.event_id for row in everything(site.log)
         ]
+
+
+class RabbitSite:
+    """A vhost of its own; the broker knows by itself what a worker had in its hands."""
+
+    def __init__(self, url: str, path: Path) -> None:
+        self.log: EventLog = SqliteEventLog(path)
+        self._url = url
+        self.publisher: Publisher = RabbitPublisher(url)
+        self._subscriptions: list[RabbitSubscription] = []
+
+    def subscribe(
+        self, consumer: str, bindings: Sequence[str], *, unclean: bool = False
+    ) -> Subscription:
+        # No more than one batch is on its way, so that what follows it is not in anybody's hands.
+        made = RabbitSubscription(self._url, consumer, bindings, size=SIZE, prefetch=SIZE)
+        self._subscriptions.append(made)
+        assert made.wait_until_ready(WITHIN_S), made.problem
+        return made
+
+    def close(self) -> None:
+        for subscription in self._subscriptions:
+            subscription.close()
+        self.publisher.close()
+        assert isinstance(self.log, SqliteEventLog)
+        self.log.close()
+
+
+class TestRabbitBus(BusContract):
+    """The bus of the distributed way."""
+
+    @pytest.fixture
+    def new_site(self, rabbitmq: RabbitMQ, tmp_path: Path) -> Iterator[Callable[[], BusSite]]:
+        sites: list[RabbitSite] = []
+
+        def make() -> BusSite:
+            sites.append(RabbitSite(rabbitmq.new_vhost(), tmp_path / str(len(sites)) / "log.db"))
+            return sites[-1]
+
+        yield make
+        for site in sites:
+            site.close()
+
+    def test_what_came_while_nobody_consumed_waits_in_the_queue(self, site: BusSite) -> None:
+        site.subscribe("all", ("#",)).close()
+        sent = send(site, [sealed(number) for number in range(2 * SIZE + 1)])
+        assert positions(Queue(site.subscribe("all", ("#",))).take(len(sent))) == sent
+
+    def test_no_batch_has_watermarks(self, site: BusSite) -> None:
+        queue = Queue(site.subscribe("all", ("#",)))
+        send(site, [sealed(1)])
+        queue.take(1)
+        assert not any(batch.through for batch in queue.brought)
+
+    def test_two_workers_of_a_consumer_share_its_queue(self, site: BusSite) -> None:
+        one, other = (Queue(site.subscribe("all", ("#",))) for _ in range(2))
+        sent = send(site, [sealed(number) for number in range(4 * SIZE)])
+        seen: list[Position] = []
+        deadline = time.monotonic() + WITHIN_S
+        while len(seen) < len(sent):
+            assert time.monotonic() < deadline, f"{len(seen)} of {len(sent)} came"
+            for queue in (one, other):
+                batch = queue.next()
+                seen += positions(batch.deliveries)
+                queue.subscription.ack(batch)
+        assert sorted(seen) == sorted(sent)
+        assert all(any(batch.deliveries for batch in queue.brought) for queue in (one, other))

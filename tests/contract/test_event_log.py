@@ -10,6 +10,7 @@ from pathlib import Path
 from random import Random
 from threading import Event, Thread
 from typing import Any, NamedTuple, Protocol
+from uuid import uuid4
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -27,11 +28,15 @@ from events.log import (
     Selection,
     stretch_ahead,
 )
+from events.log.mongo import MongoEventLog
+from events.log.mongo_reader import MongoLogReader
 from events.log.sqlite import SqliteEventLog
 from events.log.sqlite_reader import SqliteLogReader
+from events.mongo import Client, connect
 from events.upcasters import CURRENT, STEPS
 from tests.contract.power_cut import Disk
 from tests.factories import workout
+from tests.servers.mongod import Mongod
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 ALL = 1_000_000
@@ -165,8 +170,9 @@ class EventLogContract:
 
     def test_an_event_is_got_by_its_id(self, log: EventLog) -> None:
         (_, second) = log.append([sealed(1), sealed(2)], source="here")
+        place = everything(log)[1].place
         assert log.get(sealed(2).id) == Logged(
-            second.position, sealed(2).id, KEYS[0], sealed(2).body
+            second.position, sealed(2).id, KEYS[0], sealed(2).body, place
         )
         assert log.get(sealed(3).id) is None
 
@@ -367,11 +373,61 @@ class EventLogContract:
         assert sorted((row.position, row.event_id, row.body) for row in found) == sorted(
             (position, event.id, event.body) for position, event in selected
         )
-        numbers = [row.position.number for row in found]
-        assert numbers == sorted(numbers)
+        places = [row.place for row in found]
+        assert places == sorted(places)
         assert log.count(selection) == len(found)
         limit = data.draw(st.integers(1, 12), "limit")
         assert log.scan(selection, limit=limit) == found[:limit]
+
+    @pytest.mark.parametrize("limit", [1, 3, 100])
+    def test_a_scan_of_all_relays_goes_on_by_places_and_ends_at_one(
+        self, new_site: Callable[[], LogSite], limit: int
+    ) -> None:
+        log, _ = filled_at(new_site(), 3)
+        whole, found, after = everything(log), list[Logged](), 0
+        places = [row.place for row in whole]
+        assert places == sorted(set(places))
+        assert places[0] > 0
+        while rows := log.scan(Selection(after=after), limit=limit):
+            found, after = found + rows, rows[-1].place
+        assert found == whole
+        for place in places:
+            through = Selection(after=places[0], through=place)
+            assert log.scan(through, limit=ALL) == [
+                row for row in whole if places[0] < row.place <= place
+            ]
+
+    def test_a_place_never_changes(self, site: LogSite) -> None:
+        before = list[Logged]()
+        for start in range(3):
+            log = site.writer()
+            log.append([sealed(10 * start + at) for at in range(-1, 3)], source="here")
+            now = everything(site.reader())
+            assert now[: len(before)] == before
+            before = now
+
+    def test_what_was_appended_is_settled_and_nothing_is_left_unsettled(
+        self, site: LogSite
+    ) -> None:
+        log = site.writer()
+        for turn in range(3):
+            events = [sealed(number) for number in range(turn, turn + 3)]
+            last = max(answer.position for answer in log.append(events, source="here"))
+            assert site.reader().settled() == {last.relay: last.number}
+            assert site.reader().unsettled(limit=ALL) == []
+
+    def test_settling_former_relays_leaves_a_relay_that_ended_well_as_it_is(
+        self, site: LogSite
+    ) -> None:
+        site.writer().append([sealed(1), sealed(2)], source="here")
+        before = site.reader().settled()
+        log = site.writer()
+        log.settle_former("here")
+        log.append([sealed(1), sealed(2)], source="here")
+        log.settle_former("here")
+        log.settle_former("there")
+        assert site.reader().settled() == before
+        assert site.reader().unsettled(limit=ALL) == []
 
     def test_acceptance_times_are_told_apart_by_the_millisecond_in_any_zone(
         self, log: EventLog
@@ -502,8 +558,9 @@ class EventLogContract:
         rows = everything(site.reader())
         assert {row.event_id: {row.position} for row in rows} == positions
         assert len(rows) == len(positions) == len({row.position for row in rows})
+        settled = site.reader().settled()
         for row in rows:
-            assert row.position.number <= site.reader().settled()[row.position.relay]
+            assert row.position.number <= settled[row.position.relay]
 
 
 def as_version_2(event: Sealed, **more: Any) -> Sealed:
@@ -573,6 +630,36 @@ class TestSqliteEventLog(EventLogContract):
             rows = log.scan(Selection(bindings=(key,)), limit=ALL)
             assert [(row.event_id, row.routing_key) for row in rows] == [(sealed(number).id, key)]
         log.close()
+
+
+class MongoLogSite:
+    """A log in a database of its own."""
+
+    def __init__(self, client: Client, database: str) -> None:
+        self._client, self._database = client, database
+
+    def writer(self) -> MongoEventLog:
+        return MongoEventLog(self._client, self._database)
+
+    def reader(self) -> MongoLogReader:
+        return MongoLogReader(self._client, self._database)
+
+
+class TestMongoEventLog(EventLogContract):
+    """The log of the distributed way."""
+
+    @pytest.fixture
+    def new_site(self, mongod: Mongod) -> Iterator[Callable[[], LogSite]]:
+        made: list[str] = []
+        with connect(mongod.url) as client:
+
+            def make() -> LogSite:
+                made.append(f"log-{uuid4().hex}")
+                return MongoLogSite(client, made[-1])
+
+            yield make
+            for database in made:
+                client.drop_database(database)
 
 
 def test_a_crafted_event_is_read_like_any_other() -> None:

@@ -19,17 +19,24 @@ from consumers.runtime.store import (
     Change,
     Commit,
     Generation,
+    Lead,
     Phase,
     Store,
     Stored,
     StoreReader,
     Written,
+    each_open,
 )
+from consumers.runtime.store.mongo import MongoStore
+from consumers.runtime.store.mongo_reader import MongoStoreReader
 from consumers.runtime.store.sqlite import SqliteStore
 from consumers.runtime.store.sqlite_reader import SqliteStoreReader
-from events.errors import Outage, Overtaken, Refused
+from events.errors import Gone, Outage, Overtaken, Refused
 from events.log import Position
+from events.mongo import Client
 from tests.contract.power_cut import Disk
+from tests.servers.databases import Databases, databases
+from tests.servers.mongod import Mongod
 
 RELAYS = ("first", "second")
 POSITIONS = tuple(Position(relay, number) for relay in RELAYS for number in range(1, 7))
@@ -268,7 +275,7 @@ class StoreContract:
             (second, Phase.OLD),
             (third, Phase.LIVE),
         ]
-        with pytest.raises(Overtaken):
+        with pytest.raises(Gone):
             store.commit(live, Commit(applied=[POSITIONS[5]]))
 
     def test_a_swap_that_another_overtook_changes_nothing(self, store: Store, live: int) -> None:
@@ -321,7 +328,7 @@ class StoreContract:
             assert [one.number for one in store.generations()] == [live, second, third]
         store.abandon(third)
         assert everything(store) == before
-        with pytest.raises(Overtaken):
+        with pytest.raises(Gone):
             store.commit(third, Commit(applied=[TWO]))
 
     def test_a_number_of_a_generation_is_not_given_to_the_next_one(
@@ -406,7 +413,7 @@ class StoreContract:
         self, store: Store, live: int
     ) -> None:
         before = everything(store)
-        with pytest.raises(Overtaken):
+        with pytest.raises(Gone):
             store.commit(live + 7, GOOD)
         assert everything(store) == before
 
@@ -453,7 +460,7 @@ class StoreContract:
         store.commit(live, Commit(documents=[Written("a", 1, body(n=2))]))
         late, later = Position("late", 1), Position("later", 1)
         failing = replace(OVERTAKEN.get(part, Commit()), through={"late": 1})
-        with pytest.raises(Overtaken):
+        with pytest.raises((Overtaken, Gone)):
             store.commit(live if part in OVERTAKEN else 99, failing)
         store.commit(live, Commit(applied=[late], through={"late": 1}))
         for opened in (site.reader(), site.writer()):
@@ -642,6 +649,66 @@ class StoreContract:
             assert reader.mark("paused") == store.mark("paused") == value
         store.set_mark("other", "x")
         assert (reader.mark("paused"), reader.mark("other")) == (None, "x")
+
+    # Who is there
+
+    def test_a_worker_leads_until_it_leaves_and_runs_as_long(
+        self, store: Store, site: StoreSite
+    ) -> None:
+        reader = site.reader()
+        assert not reader.running()
+        assert [store.lead(), store.lead(), store.lead()] == [Lead.TAKEN, Lead.HELD, Lead.HELD]
+        assert reader.running()
+        assert store.running()
+        store.leave()
+        assert not reader.running()
+        assert site.writer().lead() is Lead.TAKEN
+        assert reader.running()
+
+    def test_who_leaves_without_having_led_changes_nothing(self, store: Store) -> None:
+        store.leave()
+        assert not store.running()
+        assert store.lead() is Lead.TAKEN
+
+    # Moments
+
+    def test_within_a_moment_a_reader_sees_nothing_of_later_commits(
+        self, store: Store, live: int, site: StoreSite
+    ) -> None:
+        reader = site.reader()
+        with reader.moment():
+            before = everything(reader)
+            store.commit(live, GOOD)
+            second = begun(store, version=2).number
+            store.swap(second, expected=live)
+            assert everything(reader) == before
+        assert everything(reader) == everything(store) != before
+
+    def test_watermarks_and_rows_tell_how_high_a_relay_has_come(
+        self, store: Store, live: int
+    ) -> None:
+        store.commit(live, Commit(applied=[Position("third", 8)], through={"second": 4}))
+        assert store.highest(live) == {"first": 3, "second": 4, "third": 8}
+        store.commit(live, Commit(applied=[Position("second", 5)], through={"third": 7}))
+        assert store.highest(live) == {"first": 3, "second": 5, "third": 8}
+        assert store.highest(begun(store, version=2).number) == {}
+
+    def test_what_is_open_comes_page_by_page_in_the_order_of_positions(
+        self, store: Store, live: int
+    ) -> None:
+        dead = [Position("second", number) for number in range(1, 8)]
+        changes = [Change(at, None, replace(DEAD, first_ms=99 - at.number)) for at in dead]
+        store.commit(live, Commit(changes=changes, applied=[FOUR]))
+        for at_once in (1, 3, 500):
+            pages = list(each_open(store, live, State.DEAD, at_once=at_once))
+            assert all(len(page) <= at_once for page in pages)
+            assert [at for page in pages for at, _ in page] == [THREE, *dead]
+        assert list(each_open(store, live, State.APPLIED)) == []
+
+    def test_many_fates_are_told_at_once(self, store: Store, live: int) -> None:
+        many = [Position("many", number) for number in range(1, 8_001)]
+        store.commit(live, Commit(applied=many[::2]))
+        assert store.fates(live, many) == dict.fromkeys(many[::2], APPLIED)
 
     # Documents, as a read sees them
 
@@ -848,19 +915,6 @@ class TestSqliteStore(StoreContract):
         with pytest.raises(Outage):
             SqliteStoreReader.open(file)
 
-    def test_within_a_moment_a_reader_sees_nothing_of_later_commits(
-        self, store: Store, live: int, site: StoreSite
-    ) -> None:
-        reader = site.reader()
-        assert isinstance(reader, SqliteStoreReader)
-        with reader.moment():
-            before = everything(reader)
-            store.commit(live, GOOD)
-            second = begun(store, version=2).number
-            store.swap(second, expected=live)
-            assert everything(reader) == before
-        assert everything(reader) == everything(store) != before
-
     def test_the_counts_are_those_of_one_moment(
         self, store: Store, live: int, site: StoreSite
     ) -> None:
@@ -900,3 +954,45 @@ class TestSqliteStore(StoreContract):
             assert opened.fates(live, POSITIONS).keys() == {ONE, Position("second", 1)}
         again.close()
         store.close()
+
+
+class MongoStoreSite:
+    """A store in a database of its own, for any number of workers."""
+
+    def __init__(self, client: Client, name: str) -> None:
+        self._client, self._name = client, name
+        self.opened: list[MongoStoreReader] = []
+
+    def writer(self) -> MongoStore:
+        store = MongoStore(self._client, self._name, f"worker {len(self.opened)}")
+        self.opened.append(store)
+        return store
+
+    def reader(self) -> MongoStoreReader:
+        store = MongoStoreReader(self._client, self._name)
+        self.opened.append(store)
+        return store
+
+
+@pytest.fixture(scope="module")
+def mongo(mongod: Mongod) -> Iterator[Databases]:
+    with databases(mongod) as made:
+        yield made
+
+
+class TestMongoStore(StoreContract):
+    """The store of the distributed way; what only it can do is in tests/integration."""
+
+    @pytest.fixture
+    def new_site(self, mongo: Databases) -> Iterator[Callable[[], StoreSite]]:
+        sites: list[MongoStoreSite] = []
+
+        def make() -> StoreSite:
+            sites.append(MongoStoreSite(mongo.client, mongo.new_name()))
+            return sites[-1]
+
+        yield make
+        for site in sites:
+            for store in site.opened:
+                store.close()
+        mongo.drop()

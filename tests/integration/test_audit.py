@@ -1,6 +1,7 @@
 """Audit: every accepted event is logged, and has one fate for every consumer; or its id is told."""
 
 import shutil
+from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Event as Flag
@@ -18,18 +19,21 @@ from consumers.runtime.audit import (
     audit_accepting,
     audit_consumer,
 )
-from consumers.runtime.fates import Ladder
+from consumers.runtime.fates import Ladder, State
+from consumers.runtime.healing import HEALED
 from consumers.runtime.operations import operation
 from consumers.runtime.store import Commit
 from consumers.runtime.store.sqlite_reader import SqliteStoreReader
 from consumers.runtime.sweep import Sweep
+from events.bus import UNREADABLE, Batch, Delivery
 from events.envelope import Event, Sealed, seal, workout_event_id
 from events.log import Position
 from events.log.sqlite import SqliteEventLog
 from events.log.sqlite_reader import SqliteLogReader
 from events.workouts import Sport
 from tests.factories import workout
-from tests.integration.world import ACCEPTED_AT, Tally, World, facts
+from tests.integration.doubles import LaggingLog
+from tests.integration.world import ACCEPTED_AT, Tally, World, facts, tallied
 
 
 @pytest.fixture
@@ -188,6 +192,135 @@ def test_audit_holds_at_every_moment_while_events_come_and_are_folded(world: Wor
     assert all(sum(found.fates.values()) == found.logged for found in audits)
     assert len({found.logged for found in audits}) > 3, "it did not see the log grow"
     assert counted(audited(world))["applied"] > 900
+
+
+# What comes by a queue: messages that are no events, and fates before a sweep was there.
+
+
+def unreadable(number: int = 0xABCDE, body: bytes = b"\xff no event") -> Delivery:
+    return Delivery(Position(UNREADABLE, number), "workout.completed.running", body)
+
+
+def asked(world: World, verb: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Have dead letters redriven or discarded; return the answer."""
+    request = world.control.ask("tally", verb, arguments)
+    list(
+        operation(verb)(request, world.control, world.log, world.store, world.worker(), world.live)
+    )
+    return world.control.get(request.id).answer
+
+
+def test_a_message_without_a_position_is_dead_with_its_bytes_and_listed_apart(
+    world: World,
+) -> None:
+    world.post(facts(5))
+    world.run()
+    world.worker().take(Batch([unreadable(), unreadable(), unreadable(7, b"another")]))
+    found = audited(world)
+    assert (found.unreadable, found.logged) == (2, 5)
+    assert found.holds
+    assert counted(found) == {"applied": 5}
+    dead = dict(world.store.open_fates(world.live.number, State.DEAD))
+    reason = dead[Position(UNREADABLE, 0xABCDE)].reason
+    assert b64encode(b"\xff no event").decode() in reason
+    assert {fate.attempts for fate in dead.values()} == {1}
+
+
+def test_a_message_without_a_position_is_dead_though_it_is_a_whole_event(world: World) -> None:
+    """Its position is its key: without one it might be counted a second time by the sweep."""
+    world.post(facts(5))
+    world.worker().take(Batch([unreadable(9, world.deliveries()[0].body)]))
+    world.run()
+    assert world.documents() == tallied(facts(5))
+    assert audited(world).unreadable == 1
+
+
+def test_one_without_a_position_that_is_very_long_is_kept_in_part(world: World) -> None:
+    world.worker().take(Batch([unreadable(body=b"\xff" * (20 << 20))]))
+    ((_, fate),) = world.store.open_fates(world.live.number, State.DEAD)
+    assert fate.reason.startswith("Undecodable")
+    assert len(fate.reason) + len(fate.trace) < 20_000
+
+
+def test_it_cannot_be_redriven_and_it_can_be_discarded(world: World) -> None:
+    def fail(event: Event, documents: dict[str, Any]) -> None:
+        if event.data.workout_id == "w-3":
+            raise LookupError("no such shoe")
+
+    world.consumer, world.ladder = Tally(fail), Ladder(())
+    world.post(facts(5))
+    world.run()
+    world.worker().take(Batch([unreadable()]))
+    assert asked(world, "redrive", {}) == {"changed": 1}  # w-3
+    assert world.counts() == {State.APPLIED: 4, State.RETRYING: 1, State.DEAD: 1}
+    assert asked(world, "redrive", {"reason": "Undecodable"}) == {"changed": 0}
+    assert asked(world, "discard", {"reason": "Undecodable"}) == {"changed": 1}
+    assert world.counts() == {State.APPLIED: 4, State.RETRYING: 1, State.DISCARDED: 1}
+    found = audited(world)
+    assert (found.unreadable, found.holds) == (1, True)
+
+
+def test_a_rebuild_takes_over_one_that_was_discarded_and_the_audit_holds(world: World) -> None:
+    world.post(facts(5))
+    world.run()
+    world.worker().take(Batch([unreadable()]))
+    asked(world, "discard", {})
+    world.consumer = Tally(version=2)
+    world.run(lambda: world.live.version == 2)
+    assert world.counts() == {State.APPLIED: 5, State.DISCARDED: 1}
+    found = audited(world)
+    assert (found.unreadable, found.holds) == (1, True)
+
+
+def test_what_was_healed_is_told(world: World) -> None:
+    world.post(facts(5))
+    world.run()
+    assert audited(world).healed == 0
+    world.store.set_mark(HEALED, "12")
+    assert audited(world).healed == 12
+
+
+def test_a_fate_past_the_watermark_counts_as_what_it_is_and_the_rest_is_pending(
+    world: World,
+) -> None:
+    world.post(facts(5))
+    world.run()
+    world.post(facts(10, first=5))
+    world.worker().take(Batch(world.deliveries()[8:12]))
+    found = audited(world)
+    assert found.holds
+    assert counted(found) == {"applied": 9, "pending": 6}
+
+
+def test_what_a_relay_left_unsettled_is_audited_with_its_fates(world: World) -> None:
+    world.post(facts(5))
+    world.run()
+    world.post(facts(5, first=5))
+    world.worker().take(Batch(world.deliveries()[6:8]))
+    log = LaggingLog(world.log)
+    (relay,) = world.log.settled()
+    log.held[relay] = 5
+    found = audit_consumer("tally", world.store, world.live, log)
+    assert found.holds
+    assert found.logged == 10
+    assert counted(found) == {"applied": 7, "pending": 3}
+
+
+def test_a_relay_that_ended_before_it_had_settled_anything_is_audited_too(world: World) -> None:
+    world.post(facts(5))
+    world.run()
+    former = world.log
+    world.log = SqliteEventLog(world.folder / "log.db")
+    world.post(facts(5, first=5))
+    log = LaggingLog(world.log)
+    _, relay = world.log.settled()
+    log.held[relay] = 0
+    world.worker().take(Batch(world.deliveries()[6:8]))
+    found = audit_consumer("tally", world.store, world.live, log)
+    assert found.holds
+    assert found.logged == 10
+    assert counted(found) == {"applied": 7, "pending": 3}
+    former.close()
 
 
 # What the accepting host remembers.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from consumers.runtime.control import Control
+from consumers.runtime.control.sqlite import SqliteControl
 from consumers.runtime.fates import State
 from consumers.runtime.query.reading import READ_HANGS
 from consumers.runtime.store import Phase
@@ -185,7 +185,7 @@ def test_redriving_what_ends_the_process_is_done_once_and_not_begun_again(place:
     place.plug_in(misdeed="event.data.workout_id == 'w-3' and os._exit(9)")
     append(place.log, facts(5))
     lives(place, lambda: len(place.fates()) == 5 and all_final(place))
-    control = Control(place.folder / "control.db")
+    control = SqliteControl(place.folder / "control.db")
     asked = control.ask("tally", "redrive", {})
     lives(place, lambda: control.get(asked.id).ended and all_final(place))
     assert control.get(asked.id).answer == {"changed": 1}

@@ -39,11 +39,11 @@ def test_a_sweep_folds_all_that_is_logged_and_comes_to_its_end(world: World) -> 
     swept = sweep(world)
     assert swept.remaining() == 25
     steps = 0
-    while swept.step():
+    while swept.step() is not None:
         steps += 1
     assert steps == 3
     assert swept.remaining() == 0
-    assert not sweep(world).step()  # the next one begins where this one ended
+    assert sweep(world).step() is None  # the next one begins where this one ended
     assert world.documents() == tallied(facts(25))
     assert world.store.watermarks(world.live.number) == world.log.settled()
 
@@ -53,7 +53,7 @@ def test_what_a_generation_has_already_is_not_folded_again(world: World) -> None
     world.worker().apply(world.deliveries()[3:20])
     world.consumer.folded.clear()
     swept = sweep(world)
-    while swept.step():
+    while swept.step() is not None:
         pass
     assert sorted(world.consumer.folded) == sorted(f"w-{n}" for n in (0, 1, 2, *range(20, 25)))
     assert world.documents() == tallied(facts(25))
@@ -66,7 +66,7 @@ def test_a_sweep_goes_over_every_relay_there_was(world: World) -> None:
         another_relay(world)
         held.append(world.log)
     swept = sweep(world, size=3)
-    while swept.step():
+    while swept.step() is not None:
         pass
     assert world.documents() == tallied(facts(21))
     assert len(world.store.watermarks(world.live.number)) == 3
@@ -76,10 +76,10 @@ def test_a_sweep_goes_over_every_relay_there_was(world: World) -> None:
 
 def test_a_sweep_that_came_to_its_end_sees_what_is_logged_afterwards(world: World) -> None:
     swept = sweep(world)
-    assert not swept.step()
+    assert swept.step() is None
     world.post(facts(3))
-    assert swept.step()
-    assert not swept.step()
+    assert swept.step() is not None
+    assert swept.step() is None
     assert world.documents() == tallied(facts(3))
 
 
@@ -88,8 +88,8 @@ def test_what_nobody_wants_is_passed_over_and_not_looked_at_again(world: World) 
     world.post([*facts(30), workout(workout_id="ride", sport=Sport.CYCLING), *facts(5, first=30)])
     swept = sweep(world)
     assert swept.remaining() == 1
-    assert swept.step()
-    assert not swept.step()
+    assert swept.step() is not None
+    assert swept.step() is None
     assert world.consumer.folded == ["ride"]
     assert world.store.watermarks(world.live.number) == world.log.settled()
 
@@ -118,7 +118,7 @@ def test_whatever_was_taken_before_and_whatever_comes_meanwhile_all_is_folded_on
         swept, coming = sweep(world, size=size), iter(late)
         moved = True
         while moved:
-            moved, part = swept.step(), next(coming, 0)
+            moved, part = swept.step() is not None, next(coming, 0)
             world.post(facts(part, first=count))
             count, moved = count + part, moved or part > 0
         assert world.documents() == tallied(facts(count))
@@ -166,7 +166,7 @@ def test_a_restored_log_that_grew_past_the_watermark_is_noticed_all_the_same(wor
 def test_nothing_of_a_step_that_fails_is_passed_over(world: World) -> None:
     world.post(facts(25))
     swept = sweep(world)
-    assert swept.step()
+    assert swept.step() is not None
 
     def fail(commit: Commit) -> None:
         raise ZeroDivisionError
@@ -175,7 +175,7 @@ def test_nothing_of_a_step_that_fails_is_passed_over(world: World) -> None:
     with pytest.raises(ZeroDivisionError):
         swept.step()
     world.store.before = lambda commit: None
-    while swept.step():
+    while swept.step() is not None:
         pass
     assert world.documents() == tallied(facts(25))
 
@@ -185,7 +185,7 @@ def test_an_outage_of_the_log_pauses_a_sweep_which_then_goes_on(
 ) -> None:
     world.post(facts(25))
     swept = sweep(world)
-    assert swept.step()
+    assert swept.step() is not None
 
     def away() -> dict[str, int]:
         raise Outage("The disk is away.")
@@ -195,6 +195,6 @@ def test_an_outage_of_the_log_pauses_a_sweep_which_then_goes_on(
         for _ in range(2):
             with pytest.raises(Outage):
                 swept.step()
-    while swept.step():
+    while swept.step() is not None:
         pass
     assert world.documents() == tallied(facts(25))

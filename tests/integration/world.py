@@ -4,12 +4,14 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
 from consumers.runtime.control import Control
+from consumers.runtime.control.sqlite import SqliteControl
 from consumers.runtime.fates import Fate, Ladder, State
 from consumers.runtime.guard import Guard
 from consumers.runtime.parts import Parts
@@ -123,11 +125,12 @@ class World:
         self.store = TouchyStore(folder / "consumers" / "tally.db", vfs=vfs)
         self.ladder = Ladder((0.0, 0.0))
         self.guard: Guard = StillGuard()
+        self.limits = Limits()
 
     @cached_property
     def control(self) -> Control:
         """What is asked of the consumer."""
-        return Control(self.folder / "control.db")
+        return SqliteControl(self.folder / "control.db")
 
     def post(self, workouts: Sequence[WorkoutCompleted]) -> list[Position]:
         """Bring workouts into the log; return their positions."""
@@ -163,28 +166,35 @@ class World:
         """A worker, by default of the live generation, which is begun where there is none."""
         if self.store.live() is None:
             self.fresh()
-        into, limits = generation or self.live, Limits(ladder=self.ladder)
+        into, limits = generation or self.live, replace(self.limits, ladder=self.ladder)
         return Worker(self.consumer, self.store, into.number, guard=self.guard, limits=limits)
 
-    def runner(self, patience: Patience) -> Runner:
-        """A runner as the composition root puts it together."""
-
-        def subscribe(of: tuple[str, ...], start: Watermarks, count: int) -> EmbeddedSubscription:
-            return EmbeddedSubscription(self.log, of, start=start, size=self.batch, suspects=count)
-
-        return Runner(
-            Parts(
-                loaded=self.loaded(),
-                store=self.store,
-                log=self.log,
-                control=self.control,
-                subscribe=subscribe,
-                guard=self.guard,
-                limits=Limits(ladder=self.ladder),
-                batch=self.batch,
-                patience=patience,
-            )
+    def subscribe(
+        self, bindings: tuple[str, ...], start: Watermarks, suspects: int
+    ) -> EmbeddedSubscription:
+        """A cursor over the log."""
+        return EmbeddedSubscription(
+            self.log, bindings, start=start, size=self.batch, suspects=suspects
         )
+
+    def parts(self, patience: Patience) -> Parts:
+        """What the composition root puts together."""
+        return Parts(
+            loaded=self.loaded(),
+            store=self.store,
+            log=self.log,
+            control=self.control,
+            subscribe=self.subscribe,
+            guard=self.guard,
+            limits=replace(self.limits, ladder=self.ladder),
+            batch=self.batch,
+            patience=patience,
+        )
+
+    def runner(self, patience: Patience) -> Runner:
+        """A runner of a process of its own."""
+        self.store.as_in_a_new_process()
+        return Runner(self.parts(patience))
 
     def run(self, condition: Callable[[], object] = lambda: True) -> None:
         """Run until there is nothing to do and the condition holds; then end cleanly."""

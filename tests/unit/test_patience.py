@@ -5,6 +5,7 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 
 import pytest
+from structlog.testing import capture_logs
 
 from events.errors import Outage
 from events.patience import Patience
@@ -69,6 +70,23 @@ def test_what_is_not_there_yet_is_waited_for_until_it_is_made() -> None:
         return "made"
 
     assert Patience(least_s=0.001).until_made(make) == "made"
+
+
+def test_each_new_reason_for_a_wait_is_told_once() -> None:
+    reasons = iter(["no server", "no server", "no primary", "no primary", "no server"])
+
+    def make() -> str:
+        if reason := next(reasons, None):
+            raise Outage(reason)
+        return "made"
+
+    with capture_logs() as journal:
+        assert Patience(least_s=0.0001, most_s=0.0001).until_made(make) == "made"
+    assert [(one["action"], one["reason"]) for one in journal] == [
+        ("waiting", "no server"),
+        ("waiting", "no primary"),
+        ("waiting", "no server"),
+    ]
 
 
 def test_a_stop_ends_the_wait_for_what_is_never_made() -> None:

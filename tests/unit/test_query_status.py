@@ -11,6 +11,7 @@ import pytest
 
 from consumers.runtime.fates import Fate, State
 from consumers.runtime.status import Building, Condition, ConsumerStatus, Installation, statuses
+from consumers.runtime.store import Change, Commit
 from events.log.sqlite import SqliteEventLog
 from events.workouts import Sport
 from tests.factories import workout
@@ -113,6 +114,105 @@ def test_what_is_set_aside_is_counted(world: World) -> None:
     status = status_of(world)
     assert (status.retrying, status.dead, status.discarded, status.applied) == (3, 2, 1, 0)
     assert status.lag == 0
+
+
+def applied(world: World, *event_ids: str) -> None:
+    """Give events their fates as a queue does that brings them: the watermarks stay."""
+    live = world.store().live()
+    assert live is not None
+    rows = [row for row in map(world.log.get, event_ids) if row is not None]
+    world.store().commit(live.number, Commit(applied=[row.position for row in rows]))
+
+
+def test_what_a_queue_has_brought_past_the_watermarks_is_no_lag(world: World) -> None:
+    world.plug_in()
+    world.post(workout())
+    world.fold()
+    running(world)
+    late = NOW - timedelta(seconds=60)
+    ids = world.post(*[workout(workout_id=f"w{n}") for n in range(6)], accepted_at=late)
+    world.post(workout(workout_id="y", sport=Sport.YOGA), accepted_at=late)
+    applied(world, *ids)
+    status = status_of(world)
+    assert (status.lag, status.oldest_pending_age_s) == (0, None)
+    assert status.state is Condition.LIVE
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 500])
+def test_what_a_queue_has_not_brought_between_others_is_the_lag_and_its_age(
+    world: World, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr("consumers.runtime.status._LOOK_AT", at_once)
+    world.plug_in()
+    world.post(workout())
+    world.fold()
+    running(world)
+    ids = [
+        *world.post(workout(workout_id="w0"), accepted_at=NOW - timedelta(seconds=60)),
+        *world.post(workout(workout_id="w1"), accepted_at=NOW - timedelta(seconds=40)),
+        *world.post(workout(workout_id="w2"), accepted_at=NOW - timedelta(seconds=30)),
+        *world.post(workout(workout_id="w3"), accepted_at=NOW - timedelta(seconds=20)),
+    ]
+    applied(world, ids[0], ids[1])
+    status = status_of(world)
+    assert (status.lag, status.oldest_pending_age_s) == (2, 30.0)
+    assert status.state is Condition.CATCHING_UP
+
+
+def test_what_is_set_aside_past_the_watermarks_is_no_lag_either(world: World) -> None:
+    world.plug_in()
+    world.post(workout())
+    world.fold()
+    running(world)
+    (event_id,) = world.post(workout(workout_id="w2"), accepted_at=ACCEPTED_AT)
+    logged, live = world.log.get(event_id), world.store().live()
+    assert logged is not None
+    assert live is not None
+    dead = Change(logged.position, None, Fate(state=State.DEAD, reason="x"))
+    world.store().commit(live.number, Commit(changes=[dead]))
+    status = status_of(world)
+    assert (status.lag, status.dead) == (0, 1)
+
+
+def test_a_consumer_that_has_looked_at_nothing_and_got_all_by_its_queue_has_no_lag(
+    world: World,
+) -> None:
+    world.plug_in()
+    world.begin()
+    running(world)
+    applied(world, *world.post(workout(), workout(workout_id="w2")))
+    status = status_of(world)
+    assert (status.lag, status.oldest_pending_age_s, status.state) == (0, None, Condition.LIVE)
+
+
+WHY = "The broker refuses queue paceline.miles: no access."
+
+
+def test_a_consumer_without_its_queue_says_why_and_that_events_come_all_the_same(
+    world: World,
+) -> None:
+    world.plug_in()
+    world.post(workout())
+    world.fold()
+    running(world)
+    world.store().set_mark("no-queue", WHY)
+    status = status_of(world)
+    assert status.state is Condition.WITHOUT_QUEUE
+    assert status.reason.startswith(WHY)
+    assert "from the log" in status.reason
+    assert world.client().get("/v1/consumers/miles").json["state"] == "without-queue"
+
+
+def test_what_stops_a_consumer_is_told_before_its_queue(world: World) -> None:
+    world.plug_in()
+    world.begin()
+    world.store().set_mark("no-queue", WHY)
+    assert status_of(world).state is Condition.STOPPED
+    running(world)
+    world.store().set_mark("paused", "1")
+    assert status_of(world).state is Condition.PAUSED
+    world.store().set_mark("problem", "The log was restored.")
+    assert status_of(world).state is Condition.STOPPED
 
 
 def test_a_paused_consumer_says_so(world: World) -> None:

@@ -48,6 +48,16 @@ class Rows:
         return found[0].event.id if found and found[0].number == row else None
 
 
+class Sent:
+    """A sending that was confirmed in part or whole when it was made."""
+
+    def __init__(self, positions: list[Position]) -> None:
+        self._positions = positions
+
+    def confirmed(self) -> list[Position]:
+        return self._positions
+
+
 @dataclass
 class Exchange:
     """A publisher that notes what it is given, and sees what is true at that moment."""
@@ -59,13 +69,15 @@ class Exchange:
     bookmarks: list[Bookmark | None] = field(default_factory=list)
     confirms: Callable[[Sequence[Appended]], Sequence[Appended]] = tuple
 
-    def publish(self, events: Sequence[Appended]) -> list[Position]:
+    window: int = 0
+
+    def publish(self, events: Sequence[Appended]) -> "Sent":
         logged = {row.position: row.body for row in everything(self.log)}
         assert [logged[event.position] for event in events] == [event.body for event in events]
         self.bookmarks.append(self.log.load(self.source))
         self.calls.append([body_id(event.body) for event in events])
         self.bodies += [event.body for event in events]
-        return [event.position for event in self.confirms(events)]
+        return Sent([event.position for event in self.confirms(events)])
 
     def close(self) -> None:
         pass
@@ -187,7 +199,7 @@ def test_what_the_exchange_does_not_confirm_is_sent_again_in_order(
 class Down(Exchange):
     """An exchange that nobody reaches."""
 
-    def publish(self, events: Sequence[Appended]) -> list[Position]:
+    def publish(self, events: Sequence[Appended]) -> Sent:
         raise Outage("nobody answers")
 
 
@@ -359,7 +371,7 @@ def test_an_outage_pauses_and_what_waited_is_carried_on_afterwards(
     outages = iter((True, True, False))
 
     class Shaky(Exchange):
-        def publish(self, events: Sequence[Appended]) -> list[Position]:
+        def publish(self, events: Sequence[Appended]) -> Sent:
             if next(outages):
                 raise Outage("nobody answers")
             patience.stop()
@@ -373,6 +385,70 @@ def test_an_outage_pauses_and_what_waited_is_carried_on_afterwards(
     assert not running.is_alive()
     assert shaky.calls == [ids([sealed(1), sealed(2)])]
     assert log.load("here") == Bookmark("here", 2, sealed(2).id)
+
+
+def test_while_one_batch_is_on_its_way_the_next_is_sent_and_they_land_in_order(
+    log: SqliteEventLog, exchange: Exchange
+) -> None:
+    exchange.window = 2
+    events = [sealed(number) for number in range(3 * BATCH + 1)]
+    relay = relay_of(log, exchange, Rows(events))
+    marks = []
+    for _ in range(5):
+        relay.step()
+        mark = log.load("here")
+        marks.append(mark.row if mark else 0)
+    assert marks == [0, 0, BATCH, 2 * BATCH, 3 * BATCH + 1]
+    assert [len(call) for call in exchange.calls] == [BATCH, BATCH, BATCH, 1]
+
+
+def test_after_an_outage_all_that_was_on_its_way_is_sent_again(log: SqliteEventLog) -> None:
+    class Failing(Exchange):
+        """Fails when the third batch comes, while two are on their way."""
+
+        def publish(self, events: Sequence[Appended]) -> Sent:
+            if len(self.calls) == 2 and not self.bookmarks[-1]:
+                self.calls.append([])
+                raise Outage("nobody answers")
+            return super().publish(events)
+
+    exchange = Failing(log, window=2)
+    events = [sealed(number) for number in range(3 * BATCH)]
+    relay = relay_of(log, exchange, Rows(events))
+    assert [relay.step(), relay.step()] == [BATCH, BATCH]
+    with pytest.raises(Outage):
+        relay.step()
+    assert log.load("here") is None
+    while relay.step():
+        pass
+    first, second, third = (ids(events[at : at + BATCH]) for at in (0, BATCH, 2 * BATCH))
+    assert exchange.calls == [first, second, [], first, second, third]
+    assert log.load("here") == Bookmark("here", 3 * BATCH, events[-1].id)
+
+
+def test_former_relays_are_settled_once_when_a_source_was_read_to_its_end(
+    tmp_path: Path,
+) -> None:
+    class Told(SqliteEventLog):
+        """Notes how much was in it when it was told."""
+
+        told: list[tuple[str, int]]
+
+        def settle_former(self, source: str) -> None:
+            self.told.append((source, len(everything(self))))
+
+    log = Told(tmp_path / "told.db")
+    log.told = []
+    source = Rows([sealed(1), sealed(2)])
+    relay = relay_of(log, Exchange(log), source)
+    relay.step()
+    assert log.told == []
+    relay.step()
+    source.events.append(sealed(3))
+    relay.step()
+    relay.step()
+    assert log.told == [("here", 2)]
+    log.close()
 
 
 def test_outcomes_are_what_the_log_says(log: SqliteEventLog) -> None:

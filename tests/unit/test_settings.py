@@ -4,9 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from events.errors import PacelineError
-from events.settings import described, read_settings
+from events.settings import REPLICATED, SYNCED, described, read_settings, redacted
 
 GIVEN: dict[str, tuple[str, Any]] = {
     "DATA_DIR": ("/var/lib/paceline", Path("/var/lib/paceline")),
@@ -21,7 +23,17 @@ GIVEN: dict[str, tuple[str, Any]] = {
     "FOLD_ALONE_S": ("0.5", 0.5),
     "LADDER_S": ("0.1,2,30", (0.1, 2.0, 30.0)),
     "MEMORY_MIB": ("78", 78),
+    "BROKER_URL": ("amqp://rabbit:5672/paceline", "amqp://rabbit:5672/paceline"),
+    "STORE_URL": ("mongodb://mongo/paceline", "mongodb://mongo/paceline"),
+    "ACCEPT": ("replicated", "replicated"),
+    "DETACH_AT": ("90", 90),
 }
+# What must be set too, because without it the variable is refused.
+WITH = {
+    "STORE_URL": {"BROKER_URL": "amqp://rabbit"},
+    "ACCEPT": {"BROKER_URL": "amqp://rabbit", "STORE_URL": "mongodb://mongo"},
+}
+SERVERS = {"BROKER_URL": "amqps://rabbit", "STORE_URL": "mongodb+srv://mongo.example/paceline"}
 
 
 @pytest.mark.parametrize(("name", "text", "value"), [(n, *g) for n, g in GIVEN.items()])
@@ -29,6 +41,8 @@ def test_each_variable_reaches_its_setting_and_no_other(
     monkeypatch: pytest.MonkeyPatch, name: str, text: str, value: object
 ) -> None:
     monkeypatch.setenv("PACELINE_DATA_DIR", "/data")
+    for other, needed in WITH.get(name, {}).items():
+        monkeypatch.setenv(f"PACELINE_{other}", needed)
     before = {one.name: one for one in described(read_settings())}
     monkeypatch.setenv(f"PACELINE_{name}", text)
     settings = read_settings()
@@ -44,7 +58,9 @@ def test_each_variable_reaches_its_setting_and_no_other(
 def test_every_setting_is_described_with_its_value_and_its_meaning() -> None:
     shown = described(read_settings())
     assert {one.name for one in shown} == {f"PACELINE_{name}" for name in GIVEN}
-    assert all(one.value and one.meaning for one in shown)
+    unset = {"PACELINE_BROKER_URL", "PACELINE_STORE_URL"}
+    assert all(one.meaning for one in shown)
+    assert {one.name for one in shown if not one.value} == unset
     assert {one.origin for one in shown} == {"default"}
 
 
@@ -101,6 +117,14 @@ def test_the_query_process_listens_on_the_next_port_where_nothing_else_is_said(
         ("LADDER_S", "-1"),
         ("LADDER_S", "1,0"),
         ("QUERY_PORT", "8000"),
+        ("BROKER_URL", "rabbit:5672"),
+        ("BROKER_URL", "http://rabbit"),
+        ("BROKER_URL", "AMQP//rabbit"),
+        ("STORE_URL", "mongo"),
+        ("STORE_URL", "postgresql://mongo"),
+        ("DETACH_AT", "0"),
+        ("ACCEPT", "maybe"),
+        ("ACCEPT", ""),
     ],
 )
 def test_a_wrong_setting_is_refused_by_its_name(
@@ -133,3 +157,118 @@ def test_what_strangers_reach_is_refused_as_long_as_there_are_no_keys(
     monkeypatch.setenv("PACELINE_HOST", host)
     with pytest.raises(PacelineError, match="PACELINE_HOST"):
         read_settings()
+
+
+# The distributed way.
+
+
+def test_without_a_word_all_is_kept_in_files_here_and_202_means_synced() -> None:
+    settings = read_settings()
+    assert (settings.broker_url, settings.store_url) == ("", "")
+    assert settings.accept == SYNCED
+    assert settings.bookmark_file == settings.log_file
+
+
+def test_a_broker_beside_files_is_allowed_on_one_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PACELINE_BROKER_URL", "amqp://rabbit")
+    settings = read_settings()
+    assert settings.broker_url == "amqp://rabbit"
+    assert settings.bookmark_file == settings.log_file
+
+
+def test_state_on_a_server_without_queues_on_one_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PACELINE_STORE_URL", "mongodb://mongo")
+    with pytest.raises(PacelineError, match="PACELINE_BROKER_URL is not"):
+        read_settings()
+    monkeypatch.setenv("PACELINE_BROKER_URL", "")  # an empty one is none
+    with pytest.raises(PacelineError, match="PACELINE_BROKER_URL is not"):
+        read_settings()
+
+
+@pytest.mark.parametrize("broker", ["", "amqp://rabbit"])
+def test_replicated_is_refused_where_the_log_is_a_file_here(
+    monkeypatch: pytest.MonkeyPatch, broker: str
+) -> None:
+    monkeypatch.setenv("PACELINE_ACCEPT", REPLICATED)
+    monkeypatch.setenv("PACELINE_BROKER_URL", broker)
+    with pytest.raises(PacelineError, match="PACELINE_ACCEPT is replicated"):
+        read_settings()
+
+
+def test_a_log_on_a_server_leaves_the_bookmarks_a_file_of_their_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, url in SERVERS.items():
+        monkeypatch.setenv(f"PACELINE_{name}", url)
+    monkeypatch.setenv("PACELINE_ACCEPT", REPLICATED)
+    settings = read_settings()
+    assert settings.accept == REPLICATED
+    others = (settings.log_file, settings.outbox_file, settings.control_file)
+    assert settings.bookmark_file not in others
+    assert settings.bookmark_file.parent == settings.data_dir
+
+
+# Passwords.
+
+_TEXT = st.text(
+    st.characters(min_codepoint=33, max_codepoint=0x17E, exclude_characters="\x7f"),
+    min_size=1,
+    max_size=12,
+)
+
+
+@given(
+    scheme=st.sampled_from(("amqp", "amqps", "mongodb", "mongodb+srv")),
+    user=st.from_regex(r"[a-z0-9._%-]{0,8}", fullmatch=True),
+    password=_TEXT,
+    host=st.sampled_from(("rabbit", "rabbit:5672/%2F", "m1:27017,m2:27017/paceline?ssl=true")),
+)
+def test_a_password_cannot_be_read_whatever_is_in_it(
+    scheme: str, user: str, password: str, host: str
+) -> None:
+    shown = redacted(f"{scheme}://{user}:{password}@{host}")
+    assert shown == f"{scheme}://{user}:***@{host}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "8000",
+        "/var/lib/paceline",
+        "amqp://rabbit:5672/paceline",
+        "amqp://guest@rabbit:5672",
+        "mongodb://m1:27017,m2:27017/paceline?replicaSet=rs0",
+    ],
+)
+def test_what_has_no_password_is_shown_as_it_is(text: str) -> None:
+    assert redacted(text) == text
+
+
+def test_no_password_is_shown_among_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PACELINE_BROKER_URL", "amqp://ada:s3cret@rabbit/paceline")
+    monkeypatch.setenv("PACELINE_STORE_URL", "mongodb://ada:s3cret@m1,m2/paceline")
+    shown = {one.name: one.value for one in described(read_settings())}
+    assert shown["PACELINE_BROKER_URL"] == "amqp://ada:***@rabbit/paceline"
+    assert shown["PACELINE_STORE_URL"] == "mongodb://ada:***@m1,m2/paceline"
+    assert read_settings().broker_url == "amqp://ada:s3cret@rabbit/paceline"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://ada:s3cret@rabbit",
+        "amqp//ada:s3cret@rabbit",
+        "ada:s3cret@rabbit:5672",
+        "amqp:/ada:s3cret@rabbit",
+    ],
+)
+def test_a_url_that_is_refused_is_told_without_its_password(
+    monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setenv("PACELINE_BROKER_URL", url)
+    with pytest.raises(PacelineError, match="PACELINE_BROKER_URL") as refused:
+        read_settings()
+    assert "s3cret" not in str(refused.value)

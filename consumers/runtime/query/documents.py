@@ -7,12 +7,12 @@ from typing import Any
 from flask import Blueprint, Response
 from werkzeug.routing import PathConverter
 
+from consumers import Documents
 from consumers.runtime.installation import Installation
 from consumers.runtime.query.answers import InvalidQuery, Missing, limit_of, page, parameters
 from consumers.runtime.query.reading import Reading
 from consumers.runtime.query.waiting import PARAMETERS
 from consumers.runtime.store import Generation
-from consumers.runtime.store.sqlite_documents import SqliteDocuments
 from events.schema_fields import shown
 
 LISTING = ("index", "equals", "prefix", "limit", "cursor")
@@ -54,7 +54,7 @@ def known(installation: Installation, name: str) -> None:
         raise Missing(f"There is no consumer {shown(name)}; there are: {names}.")
 
 
-def _one(documents: SqliteDocuments, live: Generation, *, key: str) -> dict[str, Any]:
+def _one(documents: Documents, live: Generation, *, key: str) -> dict[str, Any]:
     document = documents.get(key)
     if document is None:
         raise LookupError(f"There is no document {shown(key)}.")
@@ -66,7 +66,7 @@ def _item(key: str, document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _by_key(
-    documents: SqliteDocuments, live: Generation, *, given: dict[str, str], limit: int
+    documents: Documents, live: Generation, *, given: dict[str, str], limit: int
 ) -> dict[str, Any]:
     if "equals" in given:
         raise InvalidQuery("equals needs index, the name of the index that has these fields.")
@@ -82,7 +82,7 @@ def _by_key(
 
 
 def _by_index(
-    documents: SqliteDocuments, live: Generation, *, given: dict[str, str], limit: int
+    documents: Documents, live: Generation, *, given: dict[str, str], limit: int
 ) -> dict[str, Any]:
     if "prefix" in given:
         raise InvalidQuery("prefix lists by key; with index, give equals.")

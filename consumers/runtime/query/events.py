@@ -59,7 +59,7 @@ def event_routes(installation: Installation) -> Blueprint:
         log = installation.log()
         wanted = Selection(user_id=user, kind=WORKOUT_COMPLETED, after=after)
         rows = log.scan(wanted, limit=limit + 1) if log else []
-        following = str(rows[limit - 1].position.number) if len(rows) > limit else None
+        following = str(rows[limit - 1].place) if len(rows) > limit else None
         return answer(page([_workout(row) for row in rows[:limit]], following))
 
     return blueprint

@@ -6,7 +6,7 @@ from typing import Any
 from consumers.runtime.fates import Fate
 from consumers.runtime.installation import Installation
 from consumers.runtime.query.answers import rfc3339
-from consumers.runtime.store.sqlite_reader import SqliteStoreReader
+from consumers.runtime.store import StoreReader
 from events.errors import Outage
 from events.log import Logged
 from events.topology import wanted
@@ -27,7 +27,7 @@ def _fate_of(installation: Installation, name: str, logged: Logged) -> dict[str,
         return {"fate": UNKNOWN, "reason": str(outage)}
 
 
-def fate_of(store: SqliteStoreReader | None, logged: Logged) -> dict[str, Any]:
+def fate_of(store: StoreReader | None, logged: Logged) -> dict[str, Any]:
     """Return an event's fate in what readers see of a consumer; its code is not needed for that."""
     if store is None:
         return {"fate": PENDING}

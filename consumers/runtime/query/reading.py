@@ -9,18 +9,18 @@ from typing import Any
 import structlog
 from flask import Response
 
+from consumers import Documents
 from consumers.runtime.installation import Installation
 from consumers.runtime.query.answers import NotServed, answer, problem
 from consumers.runtime.query.waiting import Waiting
 from consumers.runtime.store import Generation
-from consumers.runtime.store.sqlite_documents import SqliteDocuments
 from events.errors import PacelineError
 
 logger = structlog.get_logger(__name__)
 FATE_HEADER = "Paceline-Fate"
 LONGEST_READ_S = 30.0
 READ_HANGS = 71
-Look = Callable[[SqliteDocuments, Generation], Any]
+Look = Callable[[Documents, Generation], Any]
 
 
 class Reading:

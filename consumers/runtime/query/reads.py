@@ -9,6 +9,7 @@ from typing import Any
 import structlog
 from flask import Response
 
+from consumers import Documents
 from consumers.runtime.installation import Installation
 from consumers.runtime.query.answers import Missing, NotServed, parameters
 from consumers.runtime.query.code import Code
@@ -17,7 +18,6 @@ from consumers.runtime.query.templates import Table
 from consumers.runtime.query.waiting import PARAMETERS
 from consumers.runtime.registry import Loaded
 from consumers.runtime.store import Generation
-from consumers.runtime.store.sqlite_documents import SqliteDocuments
 from events.errors import Outage, PacelineError
 from events.schema_fields import shown
 
@@ -109,7 +109,7 @@ def _answered(path: str, routes: Routes, table: Table, reading: Reading, now: da
     own = {name: value for name, value in given.items() if name in template.options}
     query = ReadQuery(own | values, now=now)
 
-    def look(documents: SqliteDocuments, live: Generation) -> Any:
+    def look(documents: Documents, live: Generation) -> Any:
         if live.version != loaded.version:
             raise _Replaced(f"{loaded.name} is being rebuilt by version {loaded.version}.")
         return read(documents, query)

@@ -19,6 +19,15 @@ class Phase(StrEnum):
     OLD = "old"
 
 
+class Lead(StrEnum):
+    """Whether this process leads; a consumer's leader sweeps, retries, rebuilds and is asked."""
+
+    NONE = "none"  # another one leads
+    HELD = "held"  # still
+    TAKEN = "taken"  # from now on
+    INHERITED = "inherited"  # from now on, after one that did not end cleanly
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generation:
     """One full state of a consumer: documents, fates and watermarks of one version of its code."""
@@ -117,6 +126,12 @@ class StoreReader(Protocol):
     def mark(self, name: str) -> str | None:
         """Return a small fact about this consumer, such as whether it is paused."""
 
+    def running(self) -> bool:
+        """Say whether a worker of this consumer runs."""
+
+    def close(self) -> None:
+        """Let it go."""
+
 
 def each_open(
     store: StoreReader, generation: int, state: State, *, at_once: int = 500
@@ -160,9 +175,20 @@ class Store(StoreReader, Protocol):
     def commit(self, generation: int, commit: Commit) -> None:
         """Write everything or nothing, synced.
 
-        Raises Overtaken where a document, a fate or the generation is not what the commit was
-        computed from; Refused where the store does not take its content; Outage otherwise.
+        Raises Overtaken where a document or a fate is not what the commit was computed from, and
+        Gone where the generation is not there any more; Refused where the store does not take its
+        content; Outage otherwise.
         """
+
+    def lead(self) -> Lead:
+        """Take or keep the lead, and say that this process runs; to be called every few seconds.
+
+        Two may believe that they lead, while one of them is stuck: what the other one writes then
+        overtakes it.
+        """
+
+    def leave(self) -> None:
+        """Say that this process ends, and cleanly."""
 
     def set_mark(self, name: str, value: str | None) -> None:
         """Write a small fact about this consumer, or take it away."""

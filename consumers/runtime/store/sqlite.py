@@ -1,6 +1,7 @@
 """A consumer's store in one SQLite file, written by its one worker."""
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
@@ -8,10 +9,11 @@ import apsw
 import msgspec
 
 from consumers.runtime.fates import Fate, State
-from consumers.runtime.store import Change, Commit, Generation, Phase, Stored, Written
-from consumers.runtime.store.sqlite_documents import index_sql
-from consumers.runtime.store.sqlite_reader import NUMBER_BITS, STATES, SqliteStoreReader
-from events.errors import Overtaken, Refused
+from consumers.runtime.store import Change, Commit, Lead, Stored, Written
+from consumers.runtime.store.limits import LARGEST, TooLarge
+from consumers.runtime.store.sqlite_generations import SqliteGenerations
+from consumers.runtime.store.sqlite_reader import NUMBER_BITS, RUNNING, STATES
+from events.errors import Gone, Overtaken
 from events.log import Position, Watermarks
 from events.sqlite import connect, make, named_errors, places, writing
 
@@ -28,20 +30,10 @@ CREATE TABLE IF NOT EXISTS watermarks (
     PRIMARY KEY (generation, small)) WITHOUT ROWID;
 """
 _encode = msgspec.json.Encoder().encode
-_LARGEST = 1 << 20
 _KEYS_AT_ONCE = 10_000  # a statement has 32,766 places
 
 
-class TooLarge(Refused):
-    """A document is over 1 MiB."""
-
-    permanent = True
-
-    def __init__(self, key: str, size: int) -> None:
-        super().__init__(f"Document {key} has {size} bytes; at most {_LARGEST} are stored.")
-
-
-class SqliteStore(SqliteStoreReader):
+class SqliteStore(SqliteGenerations):
     """The writing side; the caller holds the file's lock."""
 
     def __init__(self, path: Path, *, vfs: str | None = None) -> None:
@@ -49,85 +41,7 @@ class SqliteStore(SqliteStoreReader):
         super().__init__(connect(path, vfs=vfs, cache_kib=65_536), path)
         self._db.execute("PRAGMA wal_autocheckpoint=32000").fetchall()
         make(self._db, _SCHEMA, self._what)
-
-    def begin(
-        self,
-        *,
-        version: int,
-        code: str,
-        bindings: Sequence[str],
-        indexes: Mapping[str, Sequence[str]],
-    ) -> Generation:
-        """Make an empty generation beside the live one, in place of one that was being built."""
-        with writing(self._db, self._what):
-            live = self.live()
-            for built in self.generations():
-                if built.phase is Phase.BUILDING:
-                    self._drop(built.number)
-            phase = Phase.BUILDING if live else Phase.LIVE
-            texts = [_encode(list(bindings)).decode(), _encode(dict(indexes)).decode()]
-            row = (phase, version, code, *texts, 0, 0.0, 0)
-            # Numbered by SQLite, which gives no number twice: a worker of a generation that was
-            # dropped must not find another one under its number.
-            self._db.execute(f"INSERT INTO generations VALUES (NULL, {places(8)})", row)
-            number = self._db.last_insert_rowid()
-            self._make_tables(number, indexes)
-            if live:
-                self._take_over_discarded(number, live.number)
-        return next(one for one in self.generations() if one.number == number)
-
-    def _make_tables(self, number: int, indexes: Mapping[str, Sequence[str]]) -> None:
-        self._db.execute(
-            f"CREATE TABLE documents_{number} (key TEXT PRIMARY KEY, revision INTEGER NOT NULL,"
-            " body TEXT NOT NULL)"
-        )
-        self._db.execute(
-            f"CREATE TABLE fates_{number} (position INTEGER PRIMARY KEY, state INTEGER NOT NULL,"
-            " due INTEGER, detail TEXT)"
-        )
-        self._db.execute(
-            f"CREATE INDEX open_{number} ON fates_{number} (state, due) WHERE state <> 0"
-        )
-        for name, of in indexes.items():
-            self._db.execute(index_sql(number, name, of))
-
-    def _drop(self, number: int) -> None:
-        self._db.execute("DELETE FROM generations WHERE number = ?", (number,))
-        self._db.execute("DELETE FROM watermarks WHERE generation = ?", (number,))
-        self._db.execute(f"DROP TABLE documents_{number:d}")
-        self._db.execute(f"DROP TABLE fates_{number:d}")
-
-    def abandon(self, generation: int) -> None:
-        """Drop a generation that is being built; what is live or kept stays."""
-        with writing(self._db, self._what):
-            for one in self.generations():
-                if one.number == generation and one.phase is Phase.BUILDING:
-                    self._drop(one.number)
-
-    def swap(self, generation: int, *, expected: int) -> None:
-        """Make a built generation live and the live one old; drop the one that was old."""
-        with writing(self._db, self._what):
-            for one in self.generations():
-                if one.phase is Phase.OLD:
-                    self._drop(one.number)
-            self._move(expected, Phase.LIVE, Phase.OLD)
-            self._move(generation, Phase.BUILDING, Phase.LIVE)
-            self._take_over_discarded(generation, expected)
-
-    def _take_over_discarded(self, generation: int, before: int) -> None:
-        sql = (
-            f"INSERT INTO fates_{generation:d} SELECT * FROM fates_{before:d} WHERE state = ?"
-            " ON CONFLICT (position) DO UPDATE"
-            " SET state = excluded.state, due = excluded.due, detail = excluded.detail"
-            f" WHERE fates_{generation:d}.state <> 0"
-        )
-        self._db.execute(sql, (STATES[State.DISCARDED],))
-
-    def _move(self, generation: int, before: Phase, after: Phase) -> None:
-        sql = "UPDATE generations SET phase = ? WHERE number = ? AND phase = ?"
-        self._db.execute(sql, (after, generation, before))
-        if not self._db.changes():
-            raise Overtaken(f"Generation {generation} of {self._what} is not {before} any more.")
+        self._leads = False
 
     def load(self, generation: int, keys: Sequence[str]) -> dict[str, Stored]:
         """Return the documents that exist, with their revisions."""
@@ -143,7 +57,7 @@ class SqliteStore(SqliteStoreReader):
     def commit(self, generation: int, commit: Commit) -> None:
         """Write everything or nothing, synced."""
         for key, _, body in commit.documents:
-            if len(body) > _LARGEST:
+            if len(body) > LARGEST:
                 raise TooLarge(key, len(body))
         try:
             with writing(self._db, self._what):
@@ -183,7 +97,7 @@ class SqliteStore(SqliteStoreReader):
         )
         self._db.execute(sql, (applied, commit.rate, generation))
         if not self._db.changes():
-            raise Overtaken(f"Generation {generation} of {self._what} is gone.")
+            raise Gone(f"Generation {generation} of {self._what} is gone.")
 
     def _write_documents(self, generation: int, documents: Sequence[Written]) -> None:
         table = f"documents_{generation:d}"
@@ -238,6 +152,20 @@ class SqliteStore(SqliteStoreReader):
                 self._db.execute("DELETE FROM marks WHERE name = ?", (name,))
             else:
                 self._db.execute("INSERT OR REPLACE INTO marks VALUES (?, ?)", (name, value))
+
+    def lead(self) -> Lead:
+        """Return whether the last run ended cleanly, once; the file's lock is the lease."""
+        if self._leads:
+            return Lead.HELD
+        unclean = self.mark(RUNNING) is not None
+        self.set_mark(RUNNING, str(os.getpid()))
+        self._leads = True
+        return Lead.INHERITED if unclean else Lead.TAKEN
+
+    def leave(self) -> None:
+        """Say that this process ends, and cleanly."""
+        self.set_mark(RUNNING, None)
+        self._leads = False
 
 
 def _columns(fate: Fate) -> tuple[int, int | None, str | None]:

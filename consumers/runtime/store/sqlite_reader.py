@@ -16,6 +16,7 @@ from events.sqlite import connect_reader, fetch, fetch_one, named_errors, one_mo
 
 # A position is one 64-bit key: the relay's small number above, the stamp's number below.
 NUMBER_BITS = 40
+RUNNING = "running"
 STATES = {State.APPLIED: 0, State.RETRYING: 1, State.DEAD: 2, State.DISCARDED: 3}
 _BY_NUMBER = {number: state for state, number in STATES.items()}
 _fates = msgspec.json.Decoder(Fate)
@@ -143,6 +144,11 @@ class SqliteStoreReader:
         with named_errors(self._what):
             found = fetch_one(self._db, "SELECT value FROM marks WHERE name = ?", (name,))
         return None if found is None else str(found)
+
+    def running(self) -> bool:
+        """Say whether the process that wrote the mark is there; after a crash only the mark is."""
+        pid = self.mark(RUNNING)
+        return pid is not None and pid.isdecimal() and Path(f"/proc/{pid}").exists()
 
     def _key(self, position: Position) -> int:
         if position.relay not in self._small:

@@ -1,11 +1,11 @@
-"""Control: requests to the process that owns the work, in the one file that all processes write."""
+"""The requests in the one SQLite file that all processes of an installation write."""
 
 import json
 import time
-from enum import StrEnum
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+from consumers.runtime.control import Request, RequestState
 from events.sqlite import connect, fetch, fetch_one, make, writing
 
 _SCHEMA = """
@@ -18,40 +18,7 @@ CREATE INDEX IF NOT EXISTS requests_open ON requests (consumer, state);
 _COLUMNS = "id, consumer, verb, arguments, state, done, total, memory, answer, asked_at"
 
 
-class RequestState(StrEnum):
-    """A request waits, runs, and ends in one of three ways."""
-
-    WAITING = "waiting"
-    RUNNING = "running"
-    DONE = "done"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-
-class Request(NamedTuple):
-    """One operation: what was asked, how far it is, and what `memory` its owner keeps of it.
-
-    An owner that ends leaves it running; the next owner goes on from `memory`.
-    """
-
-    id: int
-    consumer: str
-    verb: str
-    arguments: dict[str, Any]
-    state: RequestState
-    done: int
-    total: int
-    memory: dict[str, Any]
-    answer: dict[str, Any]
-    asked_at: float
-
-    @property
-    def ended(self) -> bool:
-        """Whether nothing more will happen."""
-        return self.state not in (RequestState.WAITING, RequestState.RUNNING)
-
-
-class Control:
+class SqliteControl:
     """The requests of one installation."""
 
     def __init__(self, path: Path) -> None:

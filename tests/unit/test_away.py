@@ -1,0 +1,130 @@
+"""Away: the queue of a consumer that stands still is let go before it fills the broker."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from consumers.runtime import away as module
+from consumers.runtime.away import Away
+from events.errors import Outage
+
+
+class Queue:
+    """A queue of some length, or none; it notes who looks and who deletes."""
+
+    size = 10
+
+    def __init__(self, length: int | None) -> None:
+        self.is_long = length
+        self.looks = self.deleted = 0
+        self.away = False
+
+    def length(self) -> int | None:
+        self.looks += 1
+        if self.away:
+            raise Outage("no broker")
+        return self.is_long
+
+    def delete(self) -> bool:
+        self.deleted += 1
+        there, self.is_long = self.is_long is not None, None
+        return there
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    made = SimpleNamespace(now=100.0)
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: made.now))
+    return made
+
+
+def away(queue: Queue | None, *, bound: int = 1_000) -> Away:
+    parts: Any = SimpleNamespace(
+        queue=queue, detach_at=bound, loaded=SimpleNamespace(name="calories")
+    )
+    return Away(parts)
+
+
+def test_a_queue_that_has_grown_past_its_bound_is_deleted_and_that_is_told(
+    clock: SimpleNamespace,
+) -> None:
+    queue = Queue(1_001)
+    with capture_logs() as journal:
+        assert not away(queue).check(away=True)
+    assert queue.deleted == 1
+    assert [(one["action"], one["consumer"], one["events"]) for one in journal] == [
+        ("detached", "calories", 1_001)
+    ]
+
+
+@pytest.mark.parametrize("length", [0, 1_000, None])
+def test_a_queue_within_its_bound_and_one_that_is_not_there_are_left_alone(
+    clock: SimpleNamespace, length: int | None
+) -> None:
+    queue = Queue(length)
+    watch = away(queue)
+    watch.check(away=True)
+    assert queue.deleted == 0
+    assert not watch.check(away=False)
+
+
+def test_who_works_is_not_looked_at_however_long_its_queue_is(clock: SimpleNamespace) -> None:
+    queue = Queue(10**9)
+    watch = away(queue)
+    for _ in range(100):
+        assert not watch.check(away=False)
+        clock.now += 60
+    assert (queue.looks, queue.deleted) == (0, 0)
+
+
+def test_who_is_back_is_told_once_that_the_queue_must_be_made_again(
+    clock: SimpleNamespace,
+) -> None:
+    queue = Queue(1_001)
+    watch = away(queue)
+    watch.check(away=True)
+    assert [watch.check(away=False) for _ in range(3)] == [True, False, False]
+
+
+def test_who_stands_still_again_is_looked_at_again(clock: SimpleNamespace) -> None:
+    queue = Queue(1_001)
+    watch = away(queue)
+    watch.check(away=True)
+    watch.check(away=False)
+    queue.is_long = 2_000
+    clock.now += 60
+    watch.check(away=True)
+    assert queue.deleted == 2
+    assert watch.check(away=False)
+
+
+def test_a_length_is_asked_for_every_half_minute_and_no_oftener(clock: SimpleNamespace) -> None:
+    queue = Queue(5)
+    watch = away(queue)
+    for _ in range(600):
+        watch.check(away=True)
+        clock.now += 0.5
+    assert 9 <= queue.looks <= 11
+
+
+def test_a_broker_that_is_away_is_an_outage_and_is_not_asked_at_every_turn(
+    clock: SimpleNamespace,
+) -> None:
+    queue = Queue(1_001)
+    queue.away = True
+    watch = away(queue)
+    with pytest.raises(Outage):
+        watch.check(away=True)
+    watch.check(away=True)
+    assert queue.looks == 1
+    clock.now, queue.away = clock.now + 60, False
+    watch.check(away=True)
+    assert queue.deleted == 1
+
+
+def test_where_the_log_is_the_bus_there_is_nothing_to_let_go(clock: SimpleNamespace) -> None:
+    watch = away(None)
+    assert not watch.check(away=True)
+    assert not watch.check(away=False)
