@@ -1,7 +1,6 @@
 """Settings: every PACELINE_* variable, what it means, and where the files lie."""
 
 import os
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from ipaddress import IPv4Address
@@ -167,7 +166,9 @@ def _all_wait(rungs_s: list[float]) -> None:
 def _is_url(*schemes: str) -> Callable[[str], None]:
     def check(text: str) -> None:
         if text and not text.startswith(tuple(f"{scheme}://" for scheme in schemes)):
-            raise ValidationError(f"it must begin with {' or '.join(schemes)}://")
+            raise ValidationError(
+                "it must begin with " + " or ".join(f"{scheme}://" for scheme in schemes)
+            )
 
     return check
 
@@ -188,10 +189,12 @@ def _check_way(broker_url: str, store_url: str, accept: str) -> None:
 def _faults(error: EnvValidationError) -> str:
     faults = error.error_messages
     told = faults.items() if isinstance(faults, Mapping) else [("Settings", faults)]
-    return "; ".join(
-        f"{name} is {redacted(os.environ.get(name) or '')!r:.80}: {_text(reasons)}"
-        for name, reasons in told
-    )
+    return "; ".join(f"{name} is {_given(name)!r:.80}: {_text(reasons)}" for name, reasons in told)
+
+
+def _given(name: str) -> str | None:
+    value = os.environ.get(name)
+    return redacted(value) if value and name.endswith("_URL") else value
 
 
 def _text(reasons: object) -> str:
@@ -213,9 +216,14 @@ def _check_loopback(host: str) -> None:
         )
 
 
-def redacted(value: str) -> str:
-    """Return a text in which the password of a URL cannot be read."""
-    return re.sub(r"(?<=://)([^@/:]*):.*@", r"\1:***@", value)
+def redacted(url: str) -> str:
+    """Return a URL in which the password cannot be read, however wrongly it is written."""
+    who, at, where = url.rpartition("@")
+    scheme, is_one, credentials = who.rpartition("://")
+    user, has_password, _ = credentials.partition(":")
+    if is_one and not has_password:
+        return url
+    return f"{scheme}{is_one}{user if is_one else ''}:***@{where}" if at else url
 
 
 def described(settings: Settings, *, environment: Mapping[str, str] | None = None) -> list[Setting]:
@@ -226,7 +234,7 @@ def described(settings: Settings, *, environment: Mapping[str, str] | None = Non
         name = f"PACELINE_{field.name.upper()}"
         value = getattr(settings, field.name)
         text = ",".join(f"{part:g}" for part in value) if isinstance(value, tuple) else str(value)
-        text = redacted(text)
+        text = redacted(text) if name.endswith("_URL") else text
         origin = "environment" if name in given else "default"
         described.append(Setting(name, text, origin, _MEANINGS[field.name]))
     return described

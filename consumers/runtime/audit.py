@@ -109,7 +109,9 @@ def audit_consumer(
     audit.fates |= {"pending": 0, "not-for-it": 0}
     marks = store.watermarks(live.number)
     settled = log.settled()
-    for relay in [*settled, *(marks.keys() - settled.keys())]:
+    # One that has not settled anything yet has rows all the same.
+    unsettled = {row.position.relay for row in log.unsettled(limit=_AT_ONCE)}
+    for relay in [*settled, *((marks.keys() | unsettled) - settled.keys())]:
         for rows, after, through in _stretches(log, relay):
             fates = store.rows(live.number, relay, after, through)
             for row in rows:

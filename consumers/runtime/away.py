@@ -4,6 +4,7 @@ A full broker stops everybody. What the queue had is in the log, and comes from 
 """
 
 import time
+from enum import StrEnum
 
 import structlog
 
@@ -13,6 +14,14 @@ logger = structlog.get_logger(__name__)
 _LOOK_EVERY_S = 30.0
 
 
+class Queued(StrEnum):
+    """What is to be done with the subscription."""
+
+    STAYS = "stays"
+    GOES = "goes"
+    COMES_BACK = "comes-back"
+
+
 class Away:
     """Watches the queue of a consumer that stands still."""
 
@@ -20,23 +29,27 @@ class Away:
         self._queue, self._bound = parts.queue, parts.detach_at
         self._name = parts.loaded.name
         self._look_at = 0.0
-        self._detached = False
+        self.detached = False
 
-    def check(self, *, away: bool) -> bool:
-        """Detach where the queue has grown past its bound; return whether it must be made again."""
+    def check(self, *, away: bool) -> Queued:
+        """Say whether the queue has grown past its bound, or must be made again.
+
+        Whoever is told that it goes lets the subscription go, which would make it again, and then
+        calls `detach`.
+        """
         if self._queue is None:
-            return False
+            return Queued.STAYS
         if not away:
-            back, self._detached = self._detached, False
-            return back
-        if time.monotonic() >= self._look_at:
-            self._look_at = time.monotonic() + _LOOK_EVERY_S
-            self._look()
-        return False
+            back, self.detached = self.detached, False
+            return Queued.COMES_BACK if back else Queued.STAYS
+        if self.detached or time.monotonic() < self._look_at:
+            return Queued.STAYS
+        self._look_at = time.monotonic() + _LOOK_EVERY_S
+        return Queued.GOES if (self._queue.length() or 0) > self._bound else Queued.STAYS
 
-    def _look(self) -> None:
-        length = self._queue.length() if self._queue is not None else None
-        if self._queue is not None and length is not None and length > self._bound:
+    def detach(self) -> None:
+        """Take the queue away; what it had is in the log."""
+        self.detached = True
+        if self._queue is not None:
             self._queue.delete()
-            self._detached = True
-            logger.warning("detached", action="detached", consumer=self._name, events=length)
+        logger.warning("detached", action="detached", consumer=self._name)

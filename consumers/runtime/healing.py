@@ -60,6 +60,7 @@ class Healing:
         self._next_at = time.monotonic() + _WAITS_AT_MOST_S
         applied = self._sweep.step()
         if applied is None:
+            self._arrived = True
             return self._take_what_was_left(self._sweep.generation)
         if self._arrived and not busy:
             self._count(applied)

@@ -15,13 +15,15 @@ _AT_ONCE = 50
 def take_due(
     log: LogReader, store: Store, worker: Worker, generation: int, *, guard: Guard
 ) -> bool:
-    """Try some of what is due, and say whether there was any; stops where the process has grown."""
+    """Try some of what is due, and say whether any was; stops where the process has grown."""
     now_ms = int(time.time() * 1000)
     due = store.open_fates(generation, State.RETRYING, due_ms=now_ms, limit=_AT_ONCE)
+    tried = False
     for position, fate in due:
         row = row_at(log, position)
-        if row is not None:
+        if row is not None:  # else the log was restored, and the consumer will be told
             worker.apply_alone(delivered(row), fate)
+            tried = True
         if guard.swollen():
             break
-    return bool(due)
+    return tried

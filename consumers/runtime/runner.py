@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import structlog
 
-from consumers.runtime.away import Away
+from consumers.runtime.away import Away, Queued
 from consumers.runtime.building import Building
 from consumers.runtime.control import Request
 from consumers.runtime.desk import Desk
@@ -29,8 +29,7 @@ _NO_QUEUE = "no-queue"
 class Runner:
     """Runs until its patience is stopped, or it has grown too large and wants a new process.
 
-    Every worker of a consumer takes live events. One of them leads: it sweeps, retries, builds, and
-    does what is asked.
+    Every worker takes live events; one leads: it sweeps, retries, builds, and is asked.
     """
 
     def __init__(self, parts: Parts) -> None:
@@ -43,8 +42,7 @@ class Runner:
         self._check_at = 0.0
         self._lost = self._busy = False
         self._held: Batch | None = None
-        lead = self._store.lead()
-        self._leads = lead is not Lead.NONE
+        self._leads = (lead := self._store.lead()) is not Lead.NONE
         suspects = self._begin(lead)
         self._go_live(suspects)
         if self._leads:
@@ -104,11 +102,6 @@ class Runner:
         self._building.resume(self._generation, suspects=suspects)
         if self._parts.queue is not None:
             self._healing.begin(self._generation, suspects=suspects)
-
-    def _give_up_lead(self) -> None:
-        self._building.stop()
-        self._healing.stop()
-        self._desk.begin_again()
 
     def run(self) -> None:
         """Turn until stopped; a clean end says so, so that the next start suspects nobody."""
@@ -178,23 +171,30 @@ class Runner:
         self._check_lead(self._store.lead())
         if self._live().number != self._generation.number:
             self._follow()
-        self._say_queue(self._subscription.problem)
-        if self._away.check(away=self._still()):
-            self._go_live()
+        if self._store.mark(_NO_QUEUE) != self._subscription.problem:
+            self._store.set_mark(_NO_QUEUE, self._subscription.problem)
+        self._check_queue(self._away.check(away=self._still()))
         if self._leads:
             self._check_log()
+
+    def _check_queue(self, queued: Queued) -> None:
+        if queued is Queued.GOES:
+            self._subscription.close()
+            self._held = None
+            self._away.detach()
+        elif queued is Queued.COMES_BACK:
+            self._go_live()
 
     def _check_lead(self, lead: Lead) -> None:
         if lead in (Lead.TAKEN, Lead.INHERITED):
             self._leads = True
+            wake_waiting(self._store, self._generation.number)
             self._take_lead(self._suspects(lead))
         elif lead is Lead.NONE and self._leads:
             self._leads = False
-            self._give_up_lead()
-
-    def _say_queue(self, problem: str | None) -> None:
-        if self._store.mark(_NO_QUEUE) != problem:
-            self._store.set_mark(_NO_QUEUE, problem)
+            self._building.stop()
+            self._healing.stop()
+            self._desk.begin_again()
 
     def _check_log(self) -> None:
         try:
@@ -203,7 +203,7 @@ class Runner:
                     check_restored(self._log, self._store.highest(generation.number))
         except LogRestored as restored:
             if self._store.mark("problem") is None:
-                logger.error("stopped", action="log_restored", consumer=self._name)
+                logger.error(str(restored), action="log_restored", consumer=self._name)
                 self._store.set_mark("problem", str(restored))
 
     def _still(self) -> bool:
@@ -215,7 +215,7 @@ class Runner:
         )
 
     def _take_live(self) -> bool:
-        if self._still():
+        if self._still() or self._away.detached:
             return False
         batch = self._held or next(self._batches)
         queue = self._parts.queue
@@ -231,8 +231,8 @@ class Runner:
     def _take_retries(self) -> bool:
         if self._still():
             return False
-        number, guard = self._generation.number, self._parts.guard
-        return take_due(self._log, self._store, self._live_worker, number, guard=guard)
+        live, guard = self._generation.number, self._parts.guard
+        return take_due(self._log, self._store, self._live_worker, live, guard=guard)
 
     def _start(self, request: Request) -> Iterator[None]:
         logger.info("asked", action=request.verb, consumer=self._name, operation=request.id)
@@ -240,11 +240,11 @@ class Runner:
             return self._building.rebuild(request, self._generation)
         if request.verb in ("pause", "resume"):
             return set_paused(request, self._parts.control, self._store)
-        make = operation(request.verb)
         if request.verb == "replay" and self._still():
             raise PacelineError(
                 f"{self._name} stands still, and would count some events twice: "
                 f"{self._store.mark('problem') or 'it is paused, or being rebuilt'}"
             )
-        live = self._generation
-        return make(request, self._parts.control, self._log, self._store, self._live_worker, live)
+        parts, live = self._parts, self._generation
+        make = operation(request.verb)
+        return make(request, parts.control, self._log, self._store, self._live_worker, live)

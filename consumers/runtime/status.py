@@ -164,7 +164,7 @@ def _lag(
     """
     watermarks = store.watermarks(live.number)
     count, firsts = 0, []
-    for selection in _ahead(log, watermarks, live.bindings):
+    for selection in _ahead(log, watermarks, live):
         having = _having(store, live, selection)
         count += max(0, log.count(selection) - len(having))
         firsts += _first_without(log, selection, having)
@@ -187,10 +187,9 @@ def _first_without(log: LogReader, ahead: Selection, having: dict[int, State]) -
     return []
 
 
-def _ahead(
-    log: LogReader, watermarks: Watermarks, bindings: tuple[str, ...]
-) -> Iterator[Selection]:
-    if not watermarks:
+def _ahead(log: LogReader, watermarks: Watermarks, live: Generation) -> Iterator[Selection]:
+    bindings = live.bindings
+    if not watermarks and not live.applied:
         yield Selection(bindings=bindings)  # counted in an index, however many relays there were
         return
     for relay, settled in log.settled().items():

@@ -10,7 +10,7 @@ from consumers.runtime.worker import Worker
 from events.bus import UNREADABLE, Batch
 from events.bus.embedded import EmbeddedSubscription
 from events.errors import LogRestored, Outage
-from events.log import LogReader, Selection, Watermarks
+from events.log import LogReader, Position, Selection, Watermarks, row_at
 
 
 class Sweep:
@@ -72,12 +72,19 @@ def remaining(log: LogReader, bindings: tuple[str, ...], marks: Watermarks) -> i
 
 
 def check_restored(log: LogReader, marks: Watermarks) -> None:
-    """Raise LogRestored where what was seen is beyond what the log has settled."""
+    """Raise LogRestored where what was seen is beyond what the log has.
+
+    A row may stand beyond what is settled: its relay ended before it could settle it.
+    """
     settled = log.settled()
     for relay, number in marks.items():
-        if settled.get(relay, 0) < number and relay != UNREADABLE:
+        if settled.get(relay, 0) < number and not _is_there(log, Position(relay, number)):
             raise LogRestored(
                 f"The log ends at {settled.get(relay, 0)} of relay {relay[:8]}, and this consumer "
                 f"has seen {number}: the log was restored from an older copy. The relay refills it "
                 "from the outbox; then rebuild this consumer: `paceline rebuild NAME`."
             )
+
+
+def _is_there(log: LogReader, position: Position) -> bool:
+    return position.relay == UNREADABLE or row_at(log, position) is not None

@@ -55,14 +55,12 @@ def drop_store(settings: Settings, name: str) -> bool:
         client = mongo(settings.store_url)
         return drop(client, database_name(client, name))
     file = settings.store_file(name)
-    if not file.exists():
-        return False
+    there = file.exists()
     with FileLock(file):
-        for ending in ("", "-wal", "-shm"):
+        for ending in ("", "-wal", "-shm", ".lock"):
             file.with_name(file.name + ending).unlink(missing_ok=True)
         file.with_suffix(".traceback").unlink(missing_ok=True)
-    file.with_name(file.name + ".lock").unlink(missing_ok=True)
-    return True
+    return there
 
 
 def open_control(settings: Settings) -> Control:

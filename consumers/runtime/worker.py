@@ -27,6 +27,11 @@ _ALONE_AT_MOST = 100
 _ASIDE_S = 0.02
 
 
+def _may_end_us(delivery: Delivery) -> bool:
+    # Of what cannot be read nothing is folded, and the log has no row to try it again from.
+    return delivery.redelivered and delivery.position.relay != UNREADABLE
+
+
 class Worker:
     """Brings events into one generation of one consumer; knows nothing of queues."""
 
@@ -43,6 +48,7 @@ class Worker:
         self._bindings = tuple(consumer.bindings)
         self._guard, self._limits = guard, limits
         self._rate = Rate()
+        self._together: tuple[Sequence[Delivery], Fate] | None = None
         self._alone = Alone(
             consumer, store, generation, guard=guard, limits=limits, rate=self._rate
         )
@@ -57,10 +63,10 @@ class Worker:
         """
         deliveries = [one for one in batch.deliveries if self._is_for_us(one)]
         self._say_in_hand(len(deliveries))
-        suspects = self._without_row([one for one in deliveries if one.redelivered])
-        applied = 0
+        applied = self._finish_together()
+        suspects = self._without_row([one for one in deliveries if _may_end_us(one)])
         if len(suspects) > _ALONE_AT_MOST:
-            applied = self._take_together(suspects)
+            applied += self._take_together(suspects)
         else:
             for suspect in suspects:
                 applied += self.apply_alone(suspect, None)
@@ -84,9 +90,22 @@ class Worker:
         changes = [Change(suspect.position, None, waits) for suspect in suspects]
         try:
             self._store.commit(self._generation, Commit(changes=changes))
-            return self._attempt(suspects, {}, waits)
         except Overtaken:
-            return 0  # Others have them in hand too; what is left without a fate will be due.
+            return 0  # Others have them in hand too.
+        self._together = suspects, waits
+        return self._finish_together()
+
+    def _finish_together(self) -> int:
+        """Fold what has rows of ours only; after an outage too, because this process lives."""
+        if self._together is None:
+            return 0
+        suspects, waits = self._together
+        try:
+            applied = self._attempt(suspects, {}, waits)
+        except Overtaken:
+            applied = 0  # Another one has them; what is left without a fate will be due.
+        self._together = None
+        return applied
 
     def _say_in_hand(self, count: int) -> None:
         """Write how many events this process may have in its hands, before it has them.

@@ -7,7 +7,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from consumers.runtime import away as module
-from consumers.runtime.away import Away
+from consumers.runtime.away import Away, Queued
 from events.errors import Outage
 
 
@@ -51,12 +51,13 @@ def test_a_queue_that_has_grown_past_its_bound_is_deleted_and_that_is_told(
     clock: SimpleNamespace,
 ) -> None:
     queue = Queue(1_001)
+    watch = away(queue)
+    assert watch.check(away=True) is Queued.GOES
+    assert queue.deleted == 0  # first its subscription must be gone, which would make it again
     with capture_logs() as journal:
-        assert not away(queue).check(away=True)
+        watch.detach()
     assert queue.deleted == 1
-    assert [(one["action"], one["consumer"], one["events"]) for one in journal] == [
-        ("detached", "calories", 1_001)
-    ]
+    assert [(one["action"], one["consumer"]) for one in journal] == [("detached", "calories")]
 
 
 @pytest.mark.parametrize("length", [0, 1_000, None])
@@ -65,16 +66,16 @@ def test_a_queue_within_its_bound_and_one_that_is_not_there_are_left_alone(
 ) -> None:
     queue = Queue(length)
     watch = away(queue)
-    watch.check(away=True)
+    assert watch.check(away=True) is Queued.STAYS
     assert queue.deleted == 0
-    assert not watch.check(away=False)
+    assert watch.check(away=False) is Queued.STAYS
 
 
 def test_who_works_is_not_looked_at_however_long_its_queue_is(clock: SimpleNamespace) -> None:
     queue = Queue(10**9)
     watch = away(queue)
     for _ in range(100):
-        assert not watch.check(away=False)
+        assert watch.check(away=False) is Queued.STAYS
         clock.now += 60
     assert (queue.looks, queue.deleted) == (0, 0)
 
@@ -85,19 +86,25 @@ def test_who_is_back_is_told_once_that_the_queue_must_be_made_again(
     queue = Queue(1_001)
     watch = away(queue)
     watch.check(away=True)
-    assert [watch.check(away=False) for _ in range(3)] == [True, False, False]
+    watch.detach()
+    assert [watch.check(away=False) for _ in range(3)] == [
+        Queued.COMES_BACK,
+        Queued.STAYS,
+        Queued.STAYS,
+    ]
 
 
 def test_who_stands_still_again_is_looked_at_again(clock: SimpleNamespace) -> None:
     queue = Queue(1_001)
     watch = away(queue)
     watch.check(away=True)
+    watch.detach()
+    clock.now += 60
+    assert watch.check(away=True) is Queued.STAYS  # it is gone already
     watch.check(away=False)
     queue.is_long = 2_000
     clock.now += 60
-    watch.check(away=True)
-    assert queue.deleted == 2
-    assert watch.check(away=False)
+    assert watch.check(away=True) is Queued.GOES
 
 
 def test_a_length_is_asked_for_every_half_minute_and_no_oftener(clock: SimpleNamespace) -> None:
@@ -120,11 +127,10 @@ def test_a_broker_that_is_away_is_an_outage_and_is_not_asked_at_every_turn(
     watch.check(away=True)
     assert queue.looks == 1
     clock.now, queue.away = clock.now + 60, False
-    watch.check(away=True)
-    assert queue.deleted == 1
+    assert watch.check(away=True) is Queued.GOES
 
 
 def test_where_the_log_is_the_bus_there_is_nothing_to_let_go(clock: SimpleNamespace) -> None:
     watch = away(None)
-    assert not watch.check(away=True)
-    assert not watch.check(away=False)
+    assert watch.check(away=True) is Queued.STAYS
+    assert watch.check(away=False) is Queued.STAYS

@@ -41,11 +41,16 @@ class Relay:
         self.moves: list[int | None] = []
         self.asked: list[str] = []
         self.inside = self.most_inside = 0
+        self.stays_s = 0.0
+        self._second = threading.Event()
 
     def __call__(self, source: str) -> int | None:
         self.inside += 1
         self.most_inside = max(self.most_inside, self.inside)
         self.asked.append(source)
+        if self.inside > 1:
+            self._second.set()
+        self._second.wait(self.stays_s)  # for another one, who shall not come
         if self.moves:
             self.passed = self.moves.pop(0)
         told = self.passed
@@ -195,7 +200,7 @@ def test_one_thread_looks_at_a_time_and_the_others_see_what_it_saw(
         wait(accepted)
 
     monkeypatch.setattr(door.replication, "wait", together)
-    relay.moves = [0, 0, 4, 8, 16]
+    relay.moves, relay.stays_s = [0, 0, 4, 8, 16], 0.1
     with ThreadPoolExecutor(16) as clients:
         answers = list(clients.map(lambda n: door.run(workout_id=f"w-{n}"), range(16)))
     assert {answer.status_code for answer in answers} == {202}
