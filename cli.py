@@ -189,6 +189,7 @@ def main(ctx: click.Context) -> None:
       paceline run
     """
     die_with_supervisor()
+    keep_journal("command")
     ctx.obj = Platform(read_settings())
 
 

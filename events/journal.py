@@ -23,14 +23,26 @@ def keep_journal(process: str) -> None:
     )
     structlog.configure(
         processors=[
-            structlog.contextvars.merge_contextvars,
+            _named(process),
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             *([] if terminal else [_traceback]),
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
+        # Looked up each time: whoever runs a command in its own process may put another there.
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
+        cache_logger_on_first_use=False,
     )
-    structlog.contextvars.bind_contextvars(process=process)
+
+
+def _named(process: str) -> structlog.types.Processor:
+    """Name the process in each line, whichever of its threads speaks."""
+
+    def name(
+        logger: structlog.types.WrappedLogger, method: str, line: structlog.types.EventDict
+    ) -> structlog.types.EventDict:
+        line.setdefault("process", process)
+        return line
+
+    return name

@@ -1,5 +1,6 @@
 """The relay: sources -> log -> exchange, a process of its own, and the only writer of the log."""
 
+import time
 from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -8,12 +9,13 @@ import structlog
 
 from events.bus import Publisher, Sending
 from events.errors import Outage, Refused, Undecodable
-from events.log import Appended, EventLog, Outcome
+from events.log import Appended, EventLog, Outcome, Position
 from events.patience import Patience
 from events.sources import Bookmark, Bookmarks, Row, Source, Stuck
 
 logger = structlog.get_logger(__name__)
 BATCH = 500
+UNCONFIRMED_S = 30.0
 
 
 class _Flight(NamedTuple):
@@ -48,6 +50,7 @@ class Relay:
         self._at = {source.source_id: self._start(source) for source in sources}
         self._flights: deque[_Flight] = deque()
         self._former = {source.source_id for source in sources}
+        self._unconfirmed_s = UNCONFIRMED_S
 
     def _start(self, source: Source) -> int:
         mark = self._bookmarks.load(source.source_id)
@@ -109,15 +112,26 @@ class Relay:
 
     def _land(self) -> None:
         """Have the oldest flight confirmed, whatever must be sent again for that."""
-        source, _, last, unsent, sending = self._flights[0]
-        while True:
-            confirmed = set(sending.confirmed())
-            unsent = [event for event in unsent if event.position not in confirmed]
-            if not unsent:
+        flight, since = self._flights[0], time.monotonic()
+        unsent, sending = flight.events, flight.sending
+        while unsent := _without(sending.confirmed(), unsent):
+            if time.monotonic() - since >= self._unconfirmed_s:
+                self._go_on_without(unsent)
                 break
             sending = self._publisher.publish(unsent)
-        self._bookmarks.save(Bookmark(source, last.number, last.event.id))
+        else:
+            self._unconfirmed_s = UNCONFIRMED_S
+        last = flight.last
+        self._bookmarks.save(Bookmark(flight.source, last.number, last.event.id))
         self._flights.popleft()
+
+    def _go_on_without(self, unsent: Sequence[Appended]) -> None:
+        """Leave what the exchange takes and never confirms to the log, until it confirms again.
+
+        One queue without a leader holds back the confirm of what all others have long had.
+        """
+        self._unconfirmed_s = 0.0
+        logger.error("never confirmed", action="relay_unconfirmed", events=len(unsent))
 
     def _settle_former(self, source: Source) -> None:
         """Once all that former relays may have had in hand was appended again, they are settled."""
@@ -140,3 +154,8 @@ class Relay:
         event = row.event
         stuck = Stuck(source.source_id, row.number, event.id, reason, event.body)
         self._bookmarks.set_aside(stuck)
+
+
+def _without(confirmed: Sequence[Position], events: Sequence[Appended]) -> list[Appended]:
+    known = set(confirmed)
+    return [event for event in events if event.position not in known]

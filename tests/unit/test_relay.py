@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Thread
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -424,6 +425,30 @@ def test_after_an_outage_all_that_was_on_its_way_is_sent_again(log: SqliteEventL
     first, second, third = (ids(events[at : at + BATCH]) for at in (0, BATCH, 2 * BATCH))
     assert exchange.calls == [first, second, [], first, second, third]
     assert log.load("here") == Bookmark("here", 3 * BATCH, events[-1].id)
+
+
+def test_what_is_taken_and_never_confirmed_holds_up_nobody_for_ever(
+    log: SqliteEventLog, exchange: Exchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = iter(range(0, 1_000, 20))
+    monkeypatch.setattr("events.relay.time", SimpleNamespace(monotonic=lambda: next(now)))
+    exchange.confirms = lambda events: events[: len(events) - 1]
+    source = Rows([sealed(1), sealed(2)])
+    relay = relay_of(log, exchange, source)
+    relay.step()
+    # It was sent again as long as there was hope; then the log has it, and a sweep brings it.
+    assert len(exchange.calls) == 2
+    assert log.load("here") == Bookmark("here", 2, sealed(2).id)
+    source.events.append(sealed(3))
+    relay.step()
+    assert len(exchange.calls) == 3  # nobody waits that long for the next one
+    source.events += [sealed(4), sealed(5)]
+    exchange.confirms = tuple
+    relay.step()
+    exchange.confirms = lambda events: events[: len(events) - 1]
+    source.events += [sealed(6), sealed(7)]
+    relay.step()
+    assert len(exchange.calls) == 6  # hope is back since one was confirmed
 
 
 def test_former_relays_are_settled_once_when_a_source_was_read_to_its_end(
