@@ -14,7 +14,7 @@ from events.patience import Patience
 from events.sources import Bookmark, Bookmarks, Row, Source, Stuck
 
 logger = structlog.get_logger(__name__)
-BATCH = 500
+BATCH = 1_000
 UNCONFIRMED_S = 30.0
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from consumers.runtime.mongo_readers import MongoReaders
 
 # What a broker brings at once; more would wait in this process, and be lost with it.
-_QUEUE_BATCH = 500
+_QUEUE_BATCH = 2_000
 
 
 def readers(settings: Settings) -> "FileReaders | MongoReaders":

@@ -25,11 +25,11 @@ def temporary_folder() -> Iterator[Path]:
 
 
 @contextmanager
-def running(*arguments: str) -> Iterator[Platform]:
+def running(*arguments: str, **settings: object) -> Iterator[Platform]:
     """`paceline` with these arguments, when it accepts; all of it, when it runs all of it."""
     with temporary_folder() as folder:
         # Named its parent, so that it ends with this process even when that is killed.
-        platform = Platform(folder, parent_pid=os.getpid())
+        platform = Platform(folder, parent_pid=os.getpid(), **settings)
         try:
             platform.launch(*arguments)
             if arguments == ("run",):

@@ -17,6 +17,8 @@ class Scale:
     paced_s: float
     settle_s: float
     idle_s: float
+    real_events: int
+    outage_s: float
 
 
 FULL = Scale(
@@ -30,6 +32,8 @@ FULL = Scale(
     paced_s=10.0,
     settle_s=5.0,
     idle_s=10.0,
+    real_events=30_000,
+    outage_s=30.0,
 )
 QUICK = Scale(
     pairs=2,
@@ -42,4 +46,6 @@ QUICK = Scale(
     paced_s=2.0,
     settle_s=1.0,
     idle_s=2.0,
+    real_events=2_000,
+    outage_s=5.0,
 )

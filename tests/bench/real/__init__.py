@@ -1,0 +1,1 @@
+"""What the distributed way costs, on a RabbitMQ and a MongoDB of the benchmark's own."""
