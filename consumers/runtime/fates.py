@@ -8,6 +8,7 @@ from enum import StrEnum
 from events.errors import NewerVersion
 
 LAST_STRIKE = 3
+TOGETHER = "It came again, and is folded together with others that did."
 _LONGEST_TRACE = 8_000
 
 
@@ -86,6 +87,8 @@ class Ladder:
 def struck(before: Fate | None, *, now_ms: int, version: int) -> Fate:
     """Return the fate that is committed before a suspect is folded; the last strike is dead."""
     strikes = (before.strikes if before else 0) + 1
+    if before and before.reason == TOGETHER:
+        before = replace(before, reason="")
     fate = replace(
         before or Fate(state=State.RETRYING, first_ms=now_ms),
         state=State.RETRYING,

@@ -3,7 +3,7 @@
 import time
 from dataclasses import replace
 
-from consumers.runtime.fates import State
+from consumers.runtime.fates import TOGETHER, State
 from consumers.runtime.guard import Guard, cause
 from consumers.runtime.places import WorkerPlace
 from consumers.runtime.registry import Found, Loaded, Unfit, load
@@ -55,13 +55,13 @@ def explain_strike(store: Store, words: str) -> None:
 
 
 def wake_waiting(store: Store, generation: int) -> None:
-    """Make due what waited for newer code: this code may be it."""
+    """Make due what waits for newer code, which this may be, or for a process that has ended."""
     now_ms = int(time.time() * 1000)
     for page in each_open(store, generation, State.RETRYING):
         changes = [
             Change(position, fate, replace(fate, due_ms=now_ms))
             for position, fate in page
-            if fate.needs is not None
+            if fate.needs is not None or fate.reason == TOGETHER
         ]
         if changes:
             store.commit(generation, Commit(changes=changes))

@@ -8,7 +8,7 @@ import structlog
 
 from consumers import Projection
 from consumers.runtime.alone import Alone, Limits, event_of, id_of, now_ms
-from consumers.runtime.fates import APPLIED, Fate, State
+from consumers.runtime.fates import APPLIED, TOGETHER, Fate, State
 from consumers.runtime.folding import fold_batch
 from consumers.runtime.guard import Guard, Swollen
 from consumers.runtime.rate import Rate
@@ -86,7 +86,9 @@ class Worker:
         now = now_ms()
         due_ms = now + int((self._limits.batch_s + self._limits.alone_s) * 1000)
         version = self._consumer.version
-        waits = Fate(state=State.RETRYING, due_ms=due_ms, first_ms=now, version=version)
+        waits = Fate(
+            state=State.RETRYING, due_ms=due_ms, first_ms=now, version=version, reason=TOGETHER
+        )
         changes = [Change(suspect.position, None, waits) for suspect in suspects]
         try:
             self._store.commit(self._generation, Commit(changes=changes))
