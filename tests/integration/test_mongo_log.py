@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import pymongo
@@ -184,31 +184,36 @@ def test_kill_9_of_the_server_amid_appends_loses_nothing_that_was_answered(
 ) -> None:
     answered: list[Appended] = []
     trouble: list[BaseException] = []
-    outages = count()
+    outages: list[int] = []
+    enough = Event()
 
     def relay() -> None:
         try:
-            for first in range(0, 3000, 20):
+            for first in count(0, 20):
                 while True:
                     try:
                         answered.extend(log.append(some(first, first + 20), source="door"))
                         break
                     except Outage:
-                        next(outages)
+                        outages.append(first)
+                if enough.is_set():
+                    break
         except BaseException as error:  # noqa: BLE001 - raised again by the test
             trouble.append(error)
 
     relaying = Thread(target=relay)
     relaying.start()
-    for bound in (300, 1500):
-        until(lambda bound=bound: len(answered) > bound or trouble, what="answers")
+    for times in (1, 2):
+        answers = len(answered)
+        until(lambda least=answers + 300: len(answered) > least or trouble, what="answers")
         server.kill()
+        until(lambda least=times: len(outages) >= least or trouble, what="an outage is met")
         server.start()
+    enough.set()
     relaying.join(TRIED_AGAIN_WITHIN)
     assert not trouble
-    assert next(outages) >= 1
     rows = everything(reader)
-    assert sorted(row.event_id for row in rows) == sorted(ids(some(0, 3000)))
+    assert sorted(row.event_id for row in rows) == sorted(ids(some(0, len(answered))))
     assert {row.position: row.body for row in rows} == {
         answer.position: answer.body for answer in answered
     }
