@@ -197,7 +197,8 @@ class BusContract:
         queue.hold()
         queue.subscription.close()
         left = sent[len(first.deliveries) :]
-        assert positions(Queue(site.subscribe("all", ("#",))).take(len(left))) == left
+        # A broker takes them back when it notices, and may have sent on by then.
+        assert sorted(positions(Queue(site.subscribe("all", ("#",))).take(len(left)))) == left
 
     def test_after_an_unclean_end_what_was_in_hand_comes_again_as_redelivered(
         self, site: BusSite
