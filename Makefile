@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run run-distributed test lint format bench bench-real pins clean wrk rabbitmq
+.PHONY: help run run-distributed test lint format bench bench-real examples pins clean wrk rabbitmq
 
 help: ## Say what can be made
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 26
@@ -21,6 +21,14 @@ run-distributed: .venv/.dev rabbitmq ## Start it on a RabbitMQ and a MongoDB of 
 
 test: lint rabbitmq ## Check style and types, then run every test
 	$(BIN)/python -m pytest
+
+examples: .venv/.made ## Test each example plug-in, in an environment of its own
+	@for example in examples/*/; do [ -d "$$example" ] || continue; echo "Testing $$example"; \
+	    tools=$$(mktemp -d) && $(BIN)/python -m venv "$$tools" \
+	    && "$$tools/bin/pip" install --disable-pip-version-check --quiet "./$$example[test]" \
+	    && "$$tools/bin/pytest" --quiet "$$example"; code=$$?; rm -rf "$$tools"; \
+	    [ $$code = 0 ] || exit $$code; \
+	done
 
 lint: .venv/.dev ## Check style and types only
 	$(BIN)/ruff check .

@@ -11,26 +11,29 @@ from flask import Flask
 
 from consumers.commands import audit, consumers, doctor
 from consumers.dead_letter_commands import dead_letters
-from consumers.operation_commands import operations, rebuild, replay
+from consumers.explain_commands import explain
+from consumers.operation_commands import operations, replay
+from consumers.rebuild_commands import rebuild
 from consumers.runtime.asking import Check, worker_for
+from consumers.runtime.assembling import assemble
 from consumers.runtime.audit import Accepting
 from consumers.runtime.control import Control
-from consumers.runtime.fates import Ladder
-from consumers.runtime.guard import Guard
-from consumers.runtime.parts import Parts
 from consumers.runtime.places import hold, is_served
 from consumers.runtime.query.app import create_query_app
-from consumers.runtime.registry import find, is_replaced
+from consumers.runtime.registry import find
 from consumers.runtime.removing import remove
 from consumers.runtime.runner import Runner
 from consumers.runtime.sending import ToQueue, to_queue
-from consumers.runtime.starting import load_watched
 from consumers.runtime.status import Installation
 from consumers.runtime.supervisor import Supervisor
-from consumers.runtime.ways import open_control, open_store, queue_of, subscribe
-from consumers.runtime.worker import Limits
+from consumers.runtime.ways import (
+    fact_sources,
+    open_control,
+)
+from consumers.what_if_commands import what_if
 from events.commands import PacelineGroup, config, events
 from events.errors import Outage, PacelineError
+from events.export_commands import export_events, load_events
 from events.greeting import check_port, greet
 from events.journal import keep_journal
 from events.lock import FileLock
@@ -40,7 +43,8 @@ from events.process import die_with_supervisor, on_stop, supervised, takeover_s
 from events.relay import Relay
 from events.serving import THREADS, serve
 from events.settings import REPLICATED, Settings, read_settings
-from events.ways import bookmark, is_other_log, open_log, publisher, read_log, stuck_rows
+from events.sqlite_spool import LoadedSources
+from events.ways import bookmark, open_log, publisher, read_log, stuck_rows
 from producer.app import create_app
 from producer.commands import import_
 from producer.forwarding import Forwarding
@@ -135,7 +139,10 @@ def run_relay(settings: Settings, *, again: int | None) -> None:
             return
         log, bookmarks = opened
         out = publisher(settings)
-        relay = Relay([outbox], log, out, bookmarks, patience=patience)
+        facts, loaded = fact_sources(settings), LoadedSources(settings)
+        relay = Relay(
+            [outbox], log, out, bookmarks, patience=patience, further=lambda: [*facts(), *loaded()]
+        )
         if again is not None:
             relay.again(again)
         relay.run()
@@ -151,28 +158,9 @@ def run_consumer(settings: Settings, name: str) -> None:
     patience = Patience()
     on_stop(patience.stop)
     with hold(settings, name, wait_s=takeover_s()) as place:
-        guard = Guard(place.traces, memory_bytes=settings.memory_mib << 20)
-        opened = patience.until_made(
-            lambda: (read_log(settings), open_store(settings, name), open_control(settings))
-        )
-        if opened is None:
+        parts = assemble(settings, found[name], place, patience)
+        if parts is None:
             return
-        log, store, control = opened
-        loaded = load_watched(found[name], store, guard, place, deadline_s=settings.fold_batch_s)
-        parts = Parts(
-            loaded=loaded,
-            store=store,
-            log=log,
-            control=control,
-            subscribe=subscribe(settings, name, log),
-            guard=guard,
-            limits=Limits(settings.fold_batch_s, settings.fold_alone_s, Ladder(settings.ladder_s)),
-            batch=settings.batch,
-            patience=patience,
-            queue=queue_of(settings, name),
-            detach_at=settings.detach_at,
-            replaced=lambda: is_replaced(found[name], loaded) or is_other_log(settings, log),
-        )
         runner = patience.until_made(lambda: Runner(parts))
         if runner is not None:
             runner.run()
@@ -286,9 +274,22 @@ def consume(platform: Platform, name: str, workers: int) -> None:
     Supervisor(lambda: several, patience=patience).run()
 
 
-for command in (import_, events, consumers, replay, rebuild, dead_letters, operations, audit):
+for command in (
+    import_,
+    events,
+    consumers,
+    what_if,
+    explain,
+    replay,
+    rebuild,
+    dead_letters,
+    operations,
+    audit,
+):
     main.add_command(command)
 main.add_command(config)
+events.add_command(export_events)
+events.add_command(load_events)
 main.add_command(doctor)
 
 if __name__ == "__main__":

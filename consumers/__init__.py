@@ -20,9 +20,13 @@ class Projection(Protocol):
     clock, no I/O, no randomness, and the documents do not depend on the order of arrival. A
     document is JSON of whole numbers, text, lists and objects, and under 1 MiB.
 
-    Optional: `indexes`, index name -> top-level fields of a document, `-field` for descending; and
+    Optional: `indexes`, index name -> top-level fields of a document, `-field` for descending;
     `reads`, URI template -> `(documents, query) -> JSON`, where LookupError is a 404 and ValueError
-    a 422.
+    a 422; `since`, "now" or a time with an offset: what was accepted before is not for it; and
+    `react(event, before, after)`, pure too, which yields `(key, fact)` for what newly holds, given
+    the documents of `keys` before and after the fold. A fact is a mapping with its `type`, such as
+    achievement.unlocked; under one key of one person the first one stands, and later ones are not
+    published.
     """
 
     @property
@@ -42,6 +46,36 @@ class Projection(Protocol):
 
     def fold(self, event: Event, documents: dict[str, Document]) -> None:
         """Fold one event into its documents, in place; one that is new is an empty object."""
+
+
+class Handler(Protocol):
+    """Talks to the outside world: `handle` is called at least once for each event.
+
+    `event.id` is the key by which the other end knows that it comes again. An exception is a
+    failure: with a true attribute `permanent` for good, with `retry_after_s` not tried again
+    sooner, and with a true `pause` the whole consumer stands still, and this event is not to blame.
+    What was accepted before it arrived is not for it. It has one state for ever: a raised version
+    sends nothing again, and other bindings need another name.
+
+    Optional: `concurrency`, how many calls at once (1), from that many threads; `deadline_s`, how
+    long one may take (10); `ladder_s`, the waits between attempts; and a true `history`, where it
+    is called for facts of history too, which notify nobody.
+    """
+
+    @property
+    def name(self) -> str:
+        """The name: the stem of its file."""
+
+    @property
+    def bindings(self) -> Sequence[str]:
+        """The topic patterns of the events it takes."""
+
+    @property
+    def version(self) -> int:
+        """The version of its code."""
+
+    def handle(self, event: Event) -> None:
+        """Do what is to be done for one event; returning says that it is done."""
 
 
 class Documents(Protocol):

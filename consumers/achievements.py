@@ -126,7 +126,7 @@ class Achievements:
 
     name = "achievements"
     bindings: Sequence[str] = ("workout.completed.#",)
-    version = 1
+    version = 2
     reads: Mapping[str, Callable[..., Any]] = {"/users/{user}/achievements": _achievements}
 
     def keys(self, event: Any) -> list[str]:
@@ -143,6 +143,44 @@ class Achievements:
                 _summarise(document, workout, day, (event.time - EPOCH) // MILLISECOND)
             else:
                 _add(document, workout, f"{day:%m-%d}")
+
+    def react(
+        self, event: Any, before: dict[str, Any], after: dict[str, Any]
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield the badges that newly hold, in whatever order the workouts come."""
+        workout, user = event.data, event.user_id
+        told = {"workout_id": workout.workout_id, "day": workout.local_date.isoformat()}
+        for badge in sorted(_held(after[user]) - _held(before[user])):
+            yield badge, {"type": "achievement.unlocked", "badge": badge, **told}
+
+
+def _held(summary: Mapping[str, Any]) -> set[str]:
+    """Return the badges that a summary is enough for; on which day, only the years tell."""
+    if not summary:
+        return set()
+    held = set(summary["firsts"])
+    for sport, sums in summary["distance_mm"].items():
+        km = sum(sums.values()) // KILOMETRE
+        held |= {f"total-{sport}-{goal}km" for goal in TOTALS_KM if km >= goal}
+    days = _days(summary["days"])
+    return held | {f"streak-{length}-days" for length in STREAKS if _has_streak(days, length)}
+
+
+def _days(years: Mapping[str, str]) -> int:
+    """Return one bitmap of all years' active days."""
+    first = date(int(min(years)), 1, 1)
+    return sum(
+        int(bits, 16) << (date(int(year), 1, 1) - first).days for year, bits in years.items()
+    )
+
+
+def _has_streak(days: int, length: int) -> bool:
+    """Say whether so many active days lie in a row: each step leaves those that begin a longer."""
+    have = 1
+    while days and have < length:
+        more = min(have, length - have)
+        days, have = days & days >> more, have + more
+    return bool(days)
 
 
 def _summarise(summary: dict[str, Any], workout: Any, day: date, ended_ms: int) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import click
 
+from consumers.kit_commands import check, new
 from consumers.runtime.asking import Check, ask, check_known
 from consumers.runtime.audit import Accepting, audit_accepting, audit_consumer
 from consumers.runtime.control import Control
@@ -45,7 +46,11 @@ class Platform(Protocol):
 
 @click.group()
 def consumers() -> None:
-    """Look at consumers, pause and resume them."""
+    """Look at consumers, pause and resume them; write a new one, and check it."""
+
+
+consumers.add_command(new)
+consumers.add_command(check)
 
 
 @consumers.command("list")
@@ -74,6 +79,7 @@ _SHOWN = {
     "retrying": "retrying",
     "dead": "dead",
     "rate_per_s": "per s",
+    "caught_up_in_s": "left s",
     "reason": "why",
 }
 

@@ -1,6 +1,7 @@
 """Commands that make a consumer's worker do something: replay, rebuild, and their operations."""
 
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -8,10 +9,11 @@ import click
 
 from consumers.runtime.asking import ask, state_of, with_state
 from consumers.runtime.control import Request
-from consumers.runtime.operations import selection_of
+from consumers.runtime.selecting import chosen_ids, not_before, readable, selection_of
 from events.commands import moment
+from events.envelope import is_id
 from events.errors import PacelineError
-from events.log import Selection
+from events.log.walk import counted, parts
 from events.progress import progress, show
 
 
@@ -22,6 +24,11 @@ from events.progress import progress, show
 @click.option("--user", help="Of this user only.")
 @click.option("--type", "kind", help="Of this type only.")
 @click.option("--id", "ids", multiple=True, help="This event only; may be repeated.")
+@click.option("--ids-from", metavar="FILE", help="Only events whose ids stand there, one a line.")
+@click.option(
+    "--rate", type=click.FloatRange(0, min_open=True), help="So many events a second at most."
+)
+@click.option("--act", is_flag=True, help="Let handlers act on what they had no fate for.")
 @click.option("--to-queue", "queue", help="To this queue of the broker alone, whoever reads it.")
 @click.option("--dry-run", is_flag=True, help="Only say how many.")
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
@@ -34,13 +41,17 @@ def replay(
     user: str | None,
     kind: str | None,
     ids: tuple[str, ...],
+    ids_from: str | None,
+    rate: float | None,
+    act: bool,
     queue: str | None,
     dry_run: bool,
     as_json: bool,
 ) -> None:
     """Deliver a part of the log to consumers again.
 
-    What a consumer has applied already stays as it is: nothing can be counted twice.
+    What a consumer has applied already stays as it is: nothing can be counted twice. A handler is
+    called only with --act, and only for what it was never called for. Ctrl-C leaves it resumable.
 
     \b
     Example:
@@ -51,12 +62,18 @@ def replay(
         "to": _text(end, "--to"),
         "user": user,
         "type": kind,
-        "ids": list(ids) or None,
+        "rate": rate,
+        "act": act or None,
     }
     arguments = {name: value for name, value in arguments.items() if value is not None}
+    if ids or ids_from is not None:
+        arguments |= chosen_ids(list(dict.fromkeys([*ids, *_listed_in(ids_from)])))
     if queue is not None:
-        if names:
-            raise click.UsageError("--to-queue goes to that queue alone; leave --consumer out.")
+        if names or rate or act:
+            raise click.UsageError(
+                "--to-queue goes to that queue alone, as fast as it takes it; leave --consumer, "
+                "--rate and --act out."
+            )
         show([_to_queue(platform, queue, arguments, dry_run=dry_run)], as_json=as_json, empty="")
         return
     rows = []
@@ -65,21 +82,42 @@ def replay(
             rows.append({"consumer": name, "selected": _selected(platform, name, arguments)})
         else:
             rows.append({"consumer": name, **ask(platform, name, "replay", arguments).answer})
-    show(rows, as_json=as_json, empty="There is no consumer.")
+    show(rows if as_json else _aligned(rows), as_json=as_json, empty="There is no consumer.")
+
+
+def _listed_in(file: str | None) -> Iterator[str]:
+    """Yield the ids of a file, one a line; - is stdin."""
+    if file is None:
+        return
+    with click.open_file(file, encoding="utf-8", errors="replace") as lines:
+        for number, line in enumerate(lines, start=1):
+            text = line.strip().lower()
+            if text and not is_id(text):
+                raise PacelineError(f"{file}, line {number}: {text!r:.80} is no event's id.")
+            if text:
+                yield text
+
+
+def _aligned(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows that all have all columns: handlers and projections tell different counts."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    return [{name: row.get(name) for name in columns} for row in rows]
 
 
 def _to_queue(
     platform: Any, queue: str, arguments: dict[str, Any], *, dry_run: bool
 ) -> dict[str, Any]:
     selection, log = selection_of(arguments, ("#",)), platform.log()
-    total = log.count(selection)
+    total = counted(log, selection)
     if dry_run:
         return {"queue": queue, "selected": total}
-    sender, sent = platform.to_queue(queue), 0
+    before = sent = 0
     with progress(f"to {queue}") as report:
-        for sent in sender.send(log, selection):
-            report(sent, max(total, sent))
-    return {"queue": queue, "sent": sent}
+        for part in parts(selection):
+            for sent in platform.to_queue(queue).send(log, part):
+                report(before + sent, max(total, before + sent))
+            before, sent = before + sent, 0
+    return {"queue": queue, "sent": before}
 
 
 def _text(value: str | None, option: str) -> str | None:
@@ -89,30 +127,9 @@ def _text(value: str | None, option: str) -> str | None:
 
 def _selected(platform: Any, name: str, arguments: dict[str, Any]) -> int:
     _, live = state_of(platform, name)
-    return int(platform.log().count(selection_of(arguments, live.bindings)))
-
-
-@click.command()
-@click.argument("name")
-@click.option("--dry-run", is_flag=True, help="Only say how many events it would fold.")
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
-@click.pass_obj
-def rebuild(platform: Any, name: str, dry_run: bool, as_json: bool) -> None:
-    """Fold the whole log into a new generation of a consumer, and swap.
-
-    Readers see the old one until then. Ctrl-C leaves it resumable.
-
-    \b
-    Example:
-      paceline rebuild calories --dry-run
-    """
-    if dry_run:
-        _, live = state_of(platform, name)
-        events = platform.log().count(Selection(bindings=live.bindings))
-        show([{"consumer": name, "events": events}], as_json=as_json)
-        return
-    answer = ask(platform, name, "rebuild", {}).answer
-    show([{"consumer": name, **answer}], as_json=as_json)
+    selection = selection_of(arguments, live.bindings)
+    since = None if arguments.get("act") else live.since
+    return counted(platform.log(), not_before(selection, since))
 
 
 @click.group()
@@ -135,6 +152,7 @@ def list_operations(platform: Any, as_json: bool) -> None:
 
 
 def _row(one: Request, *, as_json: bool) -> dict[str, Any]:
+    arguments = readable(one.arguments)
     return {
         "id": one.id,
         "consumer": one.consumer,
@@ -143,7 +161,7 @@ def _row(one: Request, *, as_json: bool) -> dict[str, Any]:
         "done": one.done,
         "total": one.total,
         "asked_at": datetime.fromtimestamp(one.asked_at, UTC).isoformat(timespec="seconds"),
-        "arguments": one.arguments if as_json else json.dumps(one.arguments),
+        "arguments": arguments if as_json else json.dumps(arguments),
         "answer": one.answer if as_json else json.dumps(one.answer),
     }
 

@@ -9,14 +9,19 @@ from uuid import UUID, uuid5
 
 import msgspec
 
+from events.achievements import AchievementUnlocked
 from events.errors import NewerVersion, Undecodable
 from events.upcasters import CURRENT, upcast
 from events.workouts import WorkoutCompleted
 
 WORKOUT_COMPLETED = "workout.completed"
 SOURCE = "/paceline"
-FACTS: dict[str, type[Any]] = {WORKOUT_COMPLETED: WorkoutCompleted}
-_IDS = UUID("5a0f9c62-2f0b-5d0e-9f0a-7b1c1b1a6f43")
+ACHIEVEMENT_UNLOCKED = "achievement.unlocked"
+FACTS: dict[str, type[Any]] = {
+    WORKOUT_COMPLETED: WorkoutCompleted,
+    ACHIEVEMENT_UNLOCKED: AchievementUnlocked,
+}
+IDS = UUID("5a0f9c62-2f0b-5d0e-9f0a-7b1c1b1a6f43")
 
 
 Aware = Annotated[datetime, msgspec.Meta(tz=True)]
@@ -26,7 +31,9 @@ _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     """What the platform reads of an event, by the names on the wire; the fact stays bytes.
 
-    `time` is when it happened (the end of a workout), `acceptedat` when we said 202.
+    `time` is when it happened (the end of a workout), `acceptedat` when we said 202. What follows
+    from another event says which one in `causedby`, and in `hops` how many lie between it and a
+    post.
     """
 
     specversion: str = "1.0"
@@ -39,6 +46,8 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     dataversion: Annotated[int, msgspec.Meta(ge=1)]
     acceptedat: Aware
     routingkey: str
+    causedby: str | msgspec.UnsetType = msgspec.UNSET
+    hops: Annotated[int, msgspec.Meta(ge=0)] | msgspec.UnsetType = msgspec.UNSET
     data: msgspec.Raw
 
 
@@ -52,6 +61,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     time: datetime
     accepted_at: datetime
     routing_key: str
+    hops: int = 0
     data: Any
 
 
@@ -92,24 +102,52 @@ def id_text(key: bytes) -> str:
 
 def workout_event_id(user_id: str, workout_id: str) -> str:
     """Return the id of a workout's event, a UUIDv5, so that a client's retry is the same event."""
-    return str(uuid5(_IDS, f"{WORKOUT_COMPLETED}/{user_id}/{workout_id}"))
+    return str(uuid5(IDS, f"{WORKOUT_COMPLETED}/{user_id}/{workout_id}"))
 
 
 def seal(fact: WorkoutCompleted, *, accepted_at: datetime) -> Sealed:
     """Encode a fact in its envelope, with the id and the routing key that it keeps for ever."""
     data = encode_fact(fact)
     event_id = workout_event_id(fact.user_id, fact.workout_id)
-    envelope = Envelope(
-        id=event_id,
-        type=WORKOUT_COMPLETED,
-        subject=fact.user_id,
+    body = enclose(
+        data,
+        event_id=event_id,
+        kind=WORKOUT_COMPLETED,
+        user_id=fact.user_id,
         time=fact.ended_at,
-        dataversion=CURRENT[WORKOUT_COMPLETED],
-        acceptedat=accepted_at.astimezone(UTC),
-        routingkey=f"{WORKOUT_COMPLETED}.{fact.sport}",
-        data=msgspec.Raw(data),
+        accepted_at=accepted_at.astimezone(UTC),
+        routing_key=f"{WORKOUT_COMPLETED}.{fact.sport}",
     )
-    return Sealed(event_id, sha256(data).digest(), _encode(envelope))
+    return Sealed(event_id, sha256(data).digest(), body)
+
+
+def enclose(
+    data: bytes,
+    *,
+    event_id: str,
+    kind: str,
+    user_id: str,
+    time: datetime,
+    accepted_at: datetime,
+    routing_key: str,
+    caused_by: str | msgspec.UnsetType = msgspec.UNSET,
+    hops: int | msgspec.UnsetType = msgspec.UNSET,
+) -> bytes:
+    """Return the bytes of an event around those of its fact, which has its current version."""
+    return _encode(
+        Envelope(
+            id=event_id,
+            type=kind,
+            subject=user_id,
+            time=time,
+            dataversion=CURRENT[kind],
+            acceptedat=accepted_at,
+            routingkey=routing_key,
+            causedby=caused_by,
+            hops=hops,
+            data=msgspec.Raw(data),
+        )
+    )
 
 
 def encode_fact(fact: object) -> bytes:
@@ -150,6 +188,7 @@ def from_bytes(body: bytes) -> Event:
         time=envelope.time,
         accepted_at=envelope.acceptedat,
         routing_key=envelope.routingkey,
+        hops=envelope.hops or 0,
         data=_fact(envelope),
     )
 

@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import structlog
@@ -16,6 +16,7 @@ from events.sources import Bookmark, Bookmarks, Row, Source, Stuck
 logger = structlog.get_logger(__name__)
 BATCH = 1_000
 UNCONFIRMED_S = 30.0
+_ASK_EVERY_S = 1.0
 
 
 class _Flight(NamedTuple):
@@ -43,14 +44,25 @@ class Relay:
         bookmarks: Bookmarks,
         *,
         patience: Patience,
+        further: Callable[[], Sequence[Source]] = tuple,
     ) -> None:
+        """Carry `sources`, and what `further` gives, which is asked again every second."""
         self._sources = sources
+        self._ask, self._further, self._ask_at = further, list[Source](), 0.0
         self._log, self._publisher, self._bookmarks = log, publisher, bookmarks
         self._patience = patience
-        self._at = {source.source_id: self._start(source) for source in sources}
+        self._at: dict[str, int] = {}
         self._flights: deque[_Flight] = deque()
-        self._former = {source.source_id for source in sources}
+        self._former: set[str] = set()
         self._unconfirmed_s = UNCONFIRMED_S
+
+        for source in sources:
+            self._begin(source)
+
+    def _begin(self, source: Source) -> None:
+        if source.source_id not in self._at:
+            self._at[source.source_id] = self._start(source)
+            self._former.add(source.source_id)
 
     def _start(self, source: Source) -> int:
         mark = self._bookmarks.load(source.source_id)
@@ -81,10 +93,25 @@ class Relay:
     def step(self) -> int:
         """Carry one batch of each source on; return how many rows were moved."""
         try:
-            return sum(self._carry(source) for source in self._sources)
+            self._look_for_further()
+            return sum(self._carry(source) for source in [*self._sources, *self._further])
         except Outage:
             self._turn_back()
             raise
+
+    def _look_for_further(self) -> None:
+        if time.monotonic() >= self._ask_at:
+            self._ask_at = time.monotonic() + _ASK_EVERY_S
+            self._further = [source for source in self._ask() if self._is_begun(source)]
+
+    def _is_begun(self, source: Source) -> bool:
+        """Find the bookmark in a further source, and say whether it can be read at all just now."""
+        try:
+            self._begin(source)
+        except Outage as outage:
+            _say_left(outage)
+            return False
+        return True
 
     def _turn_back(self) -> None:
         """Read again what has not landed: it is logged, and nobody knows whether in a queue."""
@@ -93,7 +120,9 @@ class Relay:
         self._flights.clear()
 
     def _carry(self, source: Source) -> int:
-        rows = source.rows(self._at[source.source_id], limit=BATCH)
+        rows = self._rows(source)
+        if rows is None:
+            return 0
         if rows:
             self._take_off(source, rows)
         while len(self._flights) > (self._publisher.window if rows else 0):
@@ -101,6 +130,20 @@ class Relay:
         if not rows:
             self._settle_former(source)
         return len(rows)
+
+    def _rows(self, source: Source) -> list[Row] | None:
+        """Return the next rows; None of a further source that cannot be read just now.
+
+        It holds up no other one, and is not at its end.
+        """
+        try:
+            return source.rows(self._at[source.source_id], limit=BATCH)
+        except Outage as outage:
+            if source not in self._further:
+                raise
+            self._further.remove(source)  # until it is asked for again
+            _say_left(outage)
+            return None
 
     def _take_off(self, source: Source, rows: Sequence[Row]) -> None:
         appended = self._append(source, rows)
@@ -154,6 +197,10 @@ class Relay:
         event = row.event
         stuck = Stuck(source.source_id, row.number, event.id, reason, event.body)
         self._bookmarks.set_aside(stuck)
+
+
+def _say_left(outage: Outage) -> None:
+    logger.warning("source left", action="source_left", reason=str(outage))
 
 
 def _without(confirmed: Sequence[Position], events: Sequence[Appended]) -> list[Appended]:

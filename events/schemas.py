@@ -1,6 +1,6 @@
 """The door: marshmallow schemas, strict, one per type and version of a fact, for posted JSON."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
@@ -86,7 +86,30 @@ class WorkoutCompletedV1(StrictSchema):
     origin = OneOf(Origin, load_default=Origin.LIVE)
 
 
+class AchievementUnlockedV1(StrictSchema):
+    """A badge as a consumer tells it."""
+
+    badge = Id(required=True)
+    workout_id = Id(required=True)
+    day = Line(10, required=True)
+
+
 _schema = WorkoutCompletedV1()
+_REACTIONS = {"achievement.unlocked": AchievementUnlockedV1()}
+
+
+def load_reaction(told: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return type and fields of what a consumer tells; raises ValueError that names every fault."""
+    kind = told.get("type")
+    if not isinstance(kind, str) or kind not in _REACTIONS:
+        known = ", ".join(_REACTIONS)
+        raise ValueError(f"type is {shown(kind)}; facts that may be told are: {known}")
+    fields = {str(name): value for name, value in told.items() if name != "type"}
+    try:
+        return kind, _REACTIONS[kind].load(fields)
+    except ValidationError as error:
+        faults = _faults(error.messages, "")
+        raise ValueError(" ".join(fault.detail for fault in faults)) from error
 
 
 def load_workout(posted: object) -> WorkoutCompleted:

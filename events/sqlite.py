@@ -138,6 +138,11 @@ def fetch(connection: apsw.Connection, sql: str, values: Sequence[Any] = ()) -> 
     return connection.execute(sql, values).fetchall()
 
 
+def fetch_columns(connection: apsw.Connection, table: str) -> list[str]:
+    """Return the names of a table's columns."""
+    return [row[1] for row in fetch(connection, f"PRAGMA table_info({table})")]
+
+
 def fetch_one(connection: apsw.Connection, sql: str, values: Sequence[Any] = ()) -> Any:
     """Return the first column of the first row of a statement, or None."""
     return connection.execute(sql, values).get

@@ -12,7 +12,7 @@ from events.errors import NewerVersion
 Data = dict[str, Any]
 Steps = Mapping[tuple[str, int], Callable[[Data], Data]]
 
-CURRENT: Mapping[str, int] = {"workout.completed": 1}
+CURRENT: Mapping[str, int] = {"workout.completed": 1, "achievement.unlocked": 1}
 STEPS: Steps = {}
 
 

@@ -27,16 +27,34 @@ def mongo(url: str) -> "Client":
     return connect(url)
 
 
+def reach_store(settings: Settings) -> None:
+    """Ask the store whether it can serve us; raises Outage, or PacelineError that says why not."""
+    mongo(settings.store_url)
+
+
+def reach_broker(settings: Settings) -> None:
+    """Connect to the broker once; raises Outage, or PacelineError that says why not."""
+    from events.bus.rabbitmq import connected
+
+    with connected(settings.broker_url, name="paceline doctor"):
+        pass
+
+
 def open_log(settings: Settings) -> tuple[EventLog, Bookmarks]:
     """Open the log and the bookmarks for the relay, which holds their lock."""
     if not settings.store_url:
         log = SqliteEventLog(settings.log_file)
         return log, log
+    return shared_log(settings), BookmarkFile(settings.bookmark_file)
+
+
+def shared_log(settings: Settings) -> EventLog:
+    """Open the log that any number of relays may write. Raises Outage."""
     from events.log.mongo import MongoEventLog
     from events.mongo import database_name
 
     client = mongo(settings.store_url)
-    return MongoEventLog(client, database_name(client)), BookmarkFile(settings.bookmark_file)
+    return MongoEventLog(client, database_name(client))
 
 
 def read_log(settings: Settings) -> LogReader:

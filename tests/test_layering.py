@@ -56,6 +56,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "marshmallow": ("events/schemas.py", "events/schema_fields.py"),
     "msgspec": _BYTES,
     "pika": ("events/bus/rabbitmq*.py",),
+    "pytest": ("consumers/fixtures.py",),
     "pymongo": ("*/mongo*.py",),
     "rich": (*_TERMINAL, "*/progress.py"),
     "sqlite3": (),  # apsw tells what the standard library hides: busy handlers, syncs, limits
@@ -81,7 +82,7 @@ TOP_LEVEL = {
     *{"cli.py", "consumers", "deploy", "docs", "events", "producer", "pyproject.toml"},
     *{"requirements", "setup.cfg", "tests"},
 }
-TOP_LEVEL_LATER = {"console"}
+TOP_LEVEL_LATER = {"console", "examples"}
 
 
 def modules(tree: Path) -> Iterator[Path]:

@@ -2,17 +2,16 @@
 
 import time
 from base64 import b64encode
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import structlog
 
 from consumers import Projection
 from consumers.runtime.fates import APPLIED, Fate, Ladder, State, struck
-from consumers.runtime.folding import Folded, fold_batch
+from consumers.runtime.folding import Act, Folded
 from consumers.runtime.guard import Guard
 from consumers.runtime.rate import Rate
-from consumers.runtime.store import Change, Commit, Store, Written
+from consumers.runtime.store import Change, Commit, Store
 from events.bus import UNREADABLE, Delivery
 from events.envelope import Event, from_bytes, read_envelope
 from events.errors import NewerVersion, Outage, Overtaken, Refused, Undecodable
@@ -43,14 +42,20 @@ class Alone:
         guard: Guard,
         limits: Limits,
         rate: Rate,
+        act: Act,
     ) -> None:
         self._consumer, self._store, self._generation = consumer, store, generation
         self._guard, self._limits, self._rate = guard, limits, rate
+        self._act = act
 
     def failed(self, before: Fate | None, error: BaseException, *, event_id: str) -> Fate:
         """Return the fate of an event that failed, and say so in the journal."""
         version = self._consumer.version
         fate = self._limits.ladder.after_failure(before, error, now_ms=now_ms(), version=version)
+        if getattr(error, "pause", False):
+            self._store.set_mark("paused", fate.reason)
+        if fate.state is State.DISCARDED:
+            return fate
         logger.warning(
             "event failed",
             action="event_failed",
@@ -87,7 +92,7 @@ class Alone:
             folded = self._folded(delivery)
             error: BaseException | None = folded.failures.get(0)
             if error is None:
-                error = self._commit_alone(delivery.position, strike, folded.documents)
+                error = self._commit_alone(delivery.position, strike, folded)
         except (Undecodable, NewerVersion) as undecoded:
             error = undecoded
         except (Outage, Overtaken):
@@ -100,19 +105,20 @@ class Alone:
         return error is None
 
     def _folded(self, delivery: Delivery) -> Folded:
-        return fold_batch(
-            self._consumer,
+        return self._act(
             [event_of(delivery)],
             lambda keys: self._store.load(self._generation, keys),
             guard=self._guard,
             deadline_s=self._limits.alone_s,
         )
 
-    def _commit_alone(
-        self, position: Position, strike: Fate, documents: Sequence[Written]
-    ) -> Refused | None:
-        change = Change(position, strike, APPLIED)
-        commit = Commit(documents=documents, changes=[change], rate=self._rate.after(1))
+    def _commit_alone(self, position: Position, strike: Fate, folded: Folded) -> Refused | None:
+        commit = Commit(
+            documents=folded.documents,
+            changes=[Change(position, strike, APPLIED)],
+            facts=folded.facts,
+            rate=self._rate.after(1),
+        )
         try:
             self._store.commit(self._generation, commit)
         except Refused as refusal:

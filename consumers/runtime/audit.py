@@ -145,7 +145,7 @@ def _judge(
     audit.logged += 1
     if state is not None:
         audit.fates[state] += 1
-    elif not wanted(live.bindings, row.routing_key):
+    elif not wanted(live.bindings, row.routing_key) or live.is_before(row.body):
         audit.fates["not-for-it"] += 1
     elif row.position.number > marks.get(row.position.relay, 0):
         audit.fates["pending"] += 1

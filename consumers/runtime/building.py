@@ -2,14 +2,29 @@
 
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any
 
+from consumers.runtime.acting import since_ms
+from consumers.runtime.comparing import (
+    DROP,
+    REFUSE,
+    SWAP,
+    compare_in_steps,
+    compares,
+    decision,
+    holds,
+    refusal,
+)
 from consumers.runtime.control import Request
+from consumers.runtime.differences import Figures
 from consumers.runtime.parts import Parts
 from consumers.runtime.rebuild import Rebuild
 from consumers.runtime.store import Generation, Phase
 from consumers.runtime.worker import Worker
 
 _REPORT_EVERY_S = 0.5
+_REFUSED = "refused"
 
 
 class Building:
@@ -18,6 +33,7 @@ class Building:
     def __init__(self, parts: Parts, worker_of: Callable[[Generation], Worker]) -> None:
         self._parts, self._store, self._worker_of = parts, parts.store, worker_of
         self._rebuild: Rebuild | None = None
+        self._whole = False
 
     def resume(self, live: Generation, *, suspects: int) -> None:
         """Go on with what was being built, or begin what the code needs; else clear it away."""
@@ -25,35 +41,46 @@ class Building:
         loaded = self._parts.loaded
         building = [one for one in self._store.generations() if one.phase is Phase.BUILDING]
         same = building and (building[0].version, building[0].code) == (loaded.version, loaded.code)
-        if same and self._is_wanted(live):
+        if same and self._is_wanted(live, self._asked()):
             self._build(building[0], suspects)
-        elif live.version != loaded.version:
+        elif self._is_needed(live):
             self._build(self.new_generation(), suspects)
         elif building:
             self._store.abandon(building[0].number)
+        if live.version != loaded.version and not self._is_needed(live):
+            self._say_refused()
 
     def new_generation(self) -> Generation:
         """Make an empty generation for the code that is loaded."""
-        loaded = self._parts.loaded
+        loaded, live = self._parts.loaded, self._store.live()
         return self._store.begin(
             version=loaded.version,
             code=loaded.code,
             bindings=loaded.bindings,
             indexes=loaded.indexes,
+            since_ms=live.since_ms if live else since_ms(loaded, datetime.now(UTC)),
         )
 
     def stop(self) -> None:
         """Another worker leads, and goes on with it."""
         self._rebuild = None
 
-    def _is_wanted(self, live: Generation) -> bool:
-        """Say whether the code needs a new generation, or somebody asks for one, uncancelled."""
-        return live.version != self._parts.loaded.version or any(
-            request.verb == "rebuild"
-            for request in self._parts.control.open(self._parts.loaded.name)
-        )
+    def _asked(self) -> list[Request]:
+        """Return the open requests for a rebuild."""
+        asked = self._parts.control.open(self._parts.loaded.name)
+        return [request for request in asked if request.verb == "rebuild"]
 
-    def _build(self, generation: Generation, suspects: int = 0) -> None:
+    def _is_needed(self, live: Generation) -> bool:
+        """Say whether the code needs a new generation, and nobody has refused what it makes."""
+        loaded = self._parts.loaded
+        return live.version != loaded.version and self._store.mark(_REFUSED) != loaded.code
+
+    def _is_wanted(self, live: Generation, asked: list[Request]) -> bool:
+        """Say whether the code needs a new generation, or somebody asks for one, uncancelled."""
+        return bool(asked) or self._is_needed(live)
+
+    def _build(self, generation: Generation, suspects: int = 0) -> Rebuild:
+        self._whole = False
         self._rebuild = Rebuild(
             self._parts.log,
             self._store,
@@ -62,38 +89,129 @@ class Building:
             size=self._parts.batch,
             suspects=suspects,
         )
+        return self._rebuild
 
     def step(self, live: Generation, *, swapped: Callable[[], None]) -> bool:
         """Fold the next part, or swap at the end and say so; return whether anything was done."""
         if self._rebuild is None:
             return False
-        if not self._is_wanted(live):
-            self._store.abandon(self._rebuild.generation.number)
-            self._rebuild = None
+        asked, number = self._asked(), self._rebuild.generation.number
+        if not self._is_wanted(live, asked):
+            self._abandon()
             return True
         if self._rebuild.step() is not None:
             return True
+        self._whole = True
+        if any(holds(request, number) for request in asked):
+            return False
         self._rebuild.swap(live)
         self._rebuild = None
+        self._store.set_mark(_REFUSED, None)
         swapped()
         return True
 
+    def _abandon(self) -> None:
+        if self._rebuild is not None:
+            self._store.abandon(self._rebuild.generation.number)
+            self._rebuild = None
+
     def rebuild(self, request: Request, live: Generation) -> Iterator[None]:
-        """Build because somebody asks for it, reporting; another one's steps do the work."""
-        control = self._parts.control
-        if self._rebuild is None and request.memory.get("generation") != live.number:
-            self._build(self.new_generation())
-        building, total, report_at = self._rebuild, request.total, 0.0
-        while self._rebuild is not None and self._rebuild is building:
-            if time.monotonic() >= report_at:
+        """Build because somebody asks for it, reporting; another one's steps do the work.
+
+        Where the request wants it compared first, that and what was decided come before the swap.
+        """
+        begun = request.memory.get("generation")
+        if begun != live.number and not self._is_thrown_away(request):
+            building = self._rebuild or self._build(self.new_generation())
+            yield from self._until_whole(request, building)
+            if compares(request) and self._rebuild is building:
+                yield from self._compared(request, live, building.generation)
+            yield from self._until_decided(request, live, building)
+        self._finish(request, live)
+
+    def _is_thrown_away(self, request: Request) -> bool:
+        """Say whether a worker ended after it had thrown away what it built, and before it said."""
+        building = self._rebuild.generation.number if self._rebuild else None
+        said = request.memory.get("decision") in (DROP, REFUSE)
+        return said and request.memory["generation"] != building
+
+    def _until_whole(self, request: Request, building: Rebuild) -> Iterator[None]:
+        """Report until all that is logged is folded."""
+        memory, total, report_at = self._mine(request, building.generation), request.total, 0.0
+        while self._rebuild is building and not self._whole:
+            # Once it was shown to somebody, the memory is theirs to write.
+            if time.monotonic() >= report_at and "difference" not in memory:
                 asked_at = time.monotonic()
-                remaining = self._rebuild.remaining()
+                remaining = building.remaining()
                 # Counting takes its time in a long log; it shall not take more than a tenth of all.
                 took_s = time.monotonic() - asked_at
                 report_at = time.monotonic() + max(_REPORT_EVERY_S, 10 * took_s)
                 total = max(total, remaining)
-                memory = {"generation": self._rebuild.generation.number}
-                control.report(request.id, done=total - remaining, total=total, memory=memory)
+                memory["generation"] = building.generation.number
+                self._parts.control.report(
+                    request.id, done=total - remaining, total=total, memory=memory
+                )
             yield
-        built = self._store.live() or live
-        control.finish(request.id, answer={"generation": built.number, "applied": built.applied})
+
+    def _mine(self, request: Request, generation: Generation) -> dict[str, Any]:
+        same = request.memory.get("generation") == generation.number
+        return dict(request.memory) if same else {}
+
+    def _compared(self, request: Request, live: Generation, built: Generation) -> Iterator[None]:
+        """Compare it with the live one, unless that was done before a worker ended."""
+        memory = self._mine(request, built)
+        if "difference" in memory:
+            return
+        control, total = self._parts.control, self._parts.control.get(request.id).total
+
+        def remember(found: dict[str, Any]) -> None:
+            control.report(request.id, done=total, total=total, memory=found)
+
+        yield from compare_in_steps(request, self._store, live, built, remember)
+
+    def _until_decided(
+        self, request: Request, live: Generation, building: Rebuild
+    ) -> Iterator[None]:
+        """Wait until it is swapped, or throw it away where that was decided."""
+        number = building.generation.number
+        while self._rebuild is building:
+            said = decision(self._parts.control.get(request.id), number)
+            if said in (DROP, REFUSE):
+                self._throw_away(request, live)
+                return
+            if said != SWAP:
+                self._parts.patience.wait()  # for a person, and nothing else is to be done here
+            yield
+
+    def _throw_away(self, request: Request, live: Generation) -> None:
+        """Drop what was built, unless others ask for it; code that it was of is not built again."""
+        if any(one.id != request.id for one in self._asked()):
+            return
+        if live.version != self._parts.loaded.version:
+            self._store.set_mark(_REFUSED, self._parts.loaded.code)
+            self._say_refused()
+        self._abandon()
+
+    def _say_refused(self) -> None:
+        """Say why this consumer stands still, if it does not for another reason."""
+        loaded = self._parts.loaded
+        if self._store.mark("problem") is None:
+            self._store.set_mark(
+                "problem",
+                f"What version {loaded.version} of its code makes was thrown away. Put the old "
+                f"code back, or let it go live: `paceline rebuild {loaded.name}`.",
+            )
+
+    def _finish(self, request: Request, live: Generation) -> None:
+        control, built = self._parts.control, self._store.live() or live
+        answer: dict[str, Any] = {"generation": built.number, "applied": built.applied}
+        refused = False
+        if compares(request):
+            memory = control.get(request.id).memory
+            swapped = memory.get("generation") == built.number
+            answer |= {"swapped": swapped, "difference": memory.get("difference")}
+            refused = not swapped and memory.get("decision") == REFUSE
+        if refused:
+            figures, most = Figures(**answer["difference"]), request.arguments["max_change"]
+            answer["error"] = refusal(self._parts.loaded.name, figures, most)
+        control.finish(request.id, answer=answer, failed=refused)

@@ -7,10 +7,11 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import NamedTuple
 
-from consumers.runtime.registry import Unfit, find, load
+from consumers.runtime.registry import Unfit, find, load, taken
 from events.errors import PacelineError
-from events.settings import Settings
+from events.settings import Settings, redacted
 from events.sqlite import check_version
+from events.ways import reach_broker, reach_store
 
 OURS = ("cli", "consumers", "events", "producer")
 
@@ -29,7 +30,22 @@ def findings(settings: Settings) -> Iterator[Finding]:
     yield _sqlite()
     yield _folder(settings)
     yield _disk(settings)
+    yield from _servers(settings)
     yield from _consumers(settings)
+
+
+def _servers(settings: Settings) -> Iterator[Finding]:
+    for what, url, reach in (
+        ("broker", settings.broker_url, reach_broker),
+        ("store", settings.store_url, reach_store),
+    ):
+        if url:
+            try:
+                reach(settings)
+            except PacelineError as error:
+                yield Finding(what, False, str(error))
+            else:
+                yield Finding(what, True, f"{redacted(url)} answers")
 
 
 def _names() -> Iterator[Finding]:
@@ -77,3 +93,5 @@ def _consumers(settings: Settings) -> Iterator[Finding]:
             yield Finding(f"consumer {name}", False, str(error))
         else:
             yield Finding(f"consumer {name}", True, f"version {loaded.version}, {found.place}")
+    for place, reason in taken(settings.plugins).items():
+        yield Finding(f"consumer {Path(place).name}", False, reason)

@@ -8,6 +8,7 @@ from enum import StrEnum
 from events.errors import NewerVersion
 
 LAST_STRIKE = 3
+_LONGEST_WAIT_S = 86_400.0
 TOGETHER = "It came again, and is folded together with others that did."
 _LONGEST_TRACE = 8_000
 
@@ -60,6 +61,10 @@ class Ladder:
             return self._waiting(error, now_ms)
         attempts = (before.attempts if before else 0) + 1
         permanent = bool(getattr(error, "permanent", False))
+        if getattr(error, "discard", False):
+            return Fate(state=State.DISCARDED, reason=str(error), last_ms=now_ms, version=version)
+        if getattr(error, "pause", False):
+            return self._paused(before, error, now_ms)
         fate = Fate(
             state=State.DEAD,
             attempts=attempts,
@@ -72,7 +77,15 @@ class Ladder:
         if permanent or attempts > len(self.rungs_s):
             return fate
         wait_s = self.rungs_s[attempts - 1] * random.uniform(1, 1 + self.jitter)  # noqa: S311
+        wait_s = max(wait_s, _asked_for(error))
         return replace(fate, state=State.RETRYING, due_ms=now_ms + int(wait_s * 1000))
+
+    def _paused(self, before: Fate | None, error: BaseException, now_ms: int) -> Fate:
+        """Return the fate of an event whose whole consumer is to stand still: it costs nothing."""
+        fate = before or Fate(state=State.RETRYING, first_ms=now_ms)
+        return replace(
+            fate, state=State.RETRYING, due_ms=now_ms, reason=reason_of(error), last_ms=now_ms
+        )
 
     def _waiting(self, error: NewerVersion, now_ms: int) -> Fate:
         return Fate(
@@ -82,6 +95,12 @@ class Ladder:
             first_ms=now_ms,
             last_ms=now_ms,
         )
+
+
+def _asked_for(error: BaseException) -> float:
+    """Return how long the other end wants to be left alone, in seconds, at most a day."""
+    asked = getattr(error, "retry_after_s", 0.0)
+    return min(float(asked), _LONGEST_WAIT_S) if isinstance(asked, int | float) else 0.0
 
 
 def struck(before: Fate | None, *, now_ms: int, version: int) -> Fate:

@@ -1,20 +1,34 @@
 """Folding a batch: strangers' pure code, run so that a bad event costs its neighbours nothing."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
 from consumers import Document, Projection
 from consumers.runtime.guard import Guard
 from consumers.runtime.store import Stored, Written
-from events.envelope import Event
+from events.envelope import Event, Sealed
 
 _LONGEST_KEY = 512  # bytes
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 # Sorted, so that the same document is the same bytes in whatever order events arrived.
 _encode = msgspec.json.Encoder(order="deterministic").encode
 Load = Callable[[Sequence[str]], dict[str, Stored]]
+FoldOne = Callable[
+    [Event, Sequence[str], dict[str, Document], Mapping[str, Stored]],
+    tuple[dict[str, Document], list[Sealed]],
+]
+
+
+class Act(Protocol):
+    """What a worker does with a batch: it folds events, or calls a handler for each."""
+
+    def __call__(
+        self, events: Sequence[Event], load: Load, *, guard: Guard, deadline_s: float
+    ) -> "Folded":
+        """Return what it came to; a failing event is left out as if it were not there."""
 
 
 class BadFold(Exception):
@@ -24,10 +38,15 @@ class BadFold(Exception):
 
 
 class Folded(NamedTuple):
-    """What a batch came to: documents that changed, and by place the events that failed."""
+    """What a batch came to: changed documents, by place the events that failed, and new facts."""
 
     documents: list[Written]
     failures: dict[int, BaseException]
+    facts: list[Sealed]
+
+
+# What a consumer says of one event, with its documents before and after; raises BadFold.
+React = Callable[[Event, dict[str, Document], dict[str, Document]], list[Sealed]]
 
 
 def fold_batch(
@@ -37,6 +56,7 @@ def fold_batch(
     *,
     guard: Guard,
     deadline_s: float,
+    react: React | None = None,
 ) -> Folded:
     """Fold events in their order; a failing one is left out as if it were not there.
 
@@ -47,10 +67,10 @@ def fold_batch(
     stored = load(list({key for of in keys for key in of}))
     with guard.deadline(deadline_s):
         places = [place for place in range(len(events)) if place not in failures]
-        bodies = _fold_all(consumer, events, keys, places, stored)
-        if bodies is None:
-            bodies = _fold_each(consumer, events, keys, places, stored, failures)
-    return Folded(list(_changed(bodies, stored)), failures)
+        one = partial(_fold_one, consumer, react)
+        together = _fold_all(one, events, keys, places, stored)
+        bodies, facts = together or _fold_each(one, events, keys, places, stored, failures)
+    return Folded(list(_changed(bodies, stored)), failures, facts)
 
 
 def _keys(
@@ -87,18 +107,19 @@ def _fits(key: str) -> bool:
 
 
 def _fold_all(
-    consumer: Projection,
+    fold_one: FoldOne,
     events: Sequence[Event],
     keys: Sequence[Sequence[str]],
     places: Sequence[int],
     stored: Mapping[str, Stored],
-) -> dict[str, bytes] | None:
-    """Return the bodies after all events, or None where one failed and all must be done again."""
+) -> tuple[dict[str, bytes], list[Sealed]] | None:
+    """Return bodies and facts after all events, or None where one failed: all is done again."""
     documents: dict[str, Document] = {}
+    facts: list[Sealed] = []
     try:
         for place in places:
-            _fold_one(consumer, events[place], keys[place], documents, stored)
-        return {key: _encode(document) for key, document in documents.items()}
+            facts += fold_one(events[place], keys[place], documents, stored)[1]
+        return {key: _encode(document) for key, document in documents.items()}, facts
     except MemoryError:
         raise
     except BaseException:  # noqa: BLE001  # found again, and given to its event, by _fold_each
@@ -107,16 +128,18 @@ def _fold_all(
 
 def _fold_one(
     consumer: Projection,
+    react: React | None,
     event: Event,
     keys: Sequence[str],
     documents: dict[str, Document],
     stored: Mapping[str, Stored],
-) -> dict[str, Document]:
+) -> tuple[dict[str, Document], list[Sealed]]:
     touched = {}
     for key in keys:
         if key not in documents:
             documents[key] = _decode(stored[key].body) if key in stored else {}
         touched[key] = documents[key]
+    before = {key: _copy(document) for key, document in touched.items()} if react else {}
     consumer.fold(event, touched)
     if touched.keys() != set(keys):
         raise BadFold("fold() added or removed documents; it may only change those of keys()")
@@ -124,23 +147,31 @@ def _fold_one(
         if not isinstance(document, dict):
             raise BadFold(f"fold() put {document!r:.80} in place of document {key!r}; change that")
     documents.update(touched)
-    return touched
+    if react is None:
+        return touched, []
+    after = {key: _copy(document) for key, document in touched.items()}
+    return touched, react(event, before, after)
+
+
+def _copy(document: Document) -> Document:
+    return _decode(_encode(document))
 
 
 def _fold_each(
-    consumer: Projection,
+    fold_one: FoldOne,
     events: Sequence[Event],
     keys: Sequence[Sequence[str]],
     places: Sequence[int],
     stored: Mapping[str, Stored],
     failures: dict[int, BaseException],
-) -> dict[str, bytes]:
+) -> tuple[dict[str, bytes], list[Sealed]]:
     """Fold with what each event touches encoded after it, so that a failure can be undone."""
     bodies: dict[str, bytes] = {}
+    facts: list[Sealed] = []
     for place in places:
         documents = {key: _decode(bodies[key]) for key in keys[place] if key in bodies}
         try:
-            touched = _fold_one(consumer, events[place], keys[place], documents, stored)
+            touched, told = fold_one(events[place], keys[place], documents, stored)
             encoded = {key: _encode(document) for key, document in touched.items()}
         except MemoryError:
             raise
@@ -148,7 +179,8 @@ def _fold_each(
             failures[place] = error
         else:
             bodies.update(encoded)
-    return bodies
+            facts += told
+    return bodies, facts
 
 
 def _changed(bodies: Mapping[str, bytes], stored: Mapping[str, Stored]) -> Iterable[Written]:

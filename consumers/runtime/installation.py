@@ -3,7 +3,7 @@
 import time
 from typing import Protocol
 
-from consumers.runtime.registry import Found, find
+from consumers.runtime.registry import Found, find, taken
 from consumers.runtime.store import StoreReader
 from consumers.runtime.ways import readers
 from events.log import LogReader
@@ -43,6 +43,10 @@ class Installation:
             self._scanned = now
             self._found = find(self._settings.plugins)
         return self._found
+
+    def taken(self) -> dict[str, str]:
+        """Return the plug-in files that are not used, as others have their names, and why."""
+        return taken(self._settings.plugins)
 
     def names(self) -> list[str]:
         """Return the names of all consumers, in order."""

@@ -3,50 +3,22 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from datetime import datetime
 from typing import Any
 
 from consumers.runtime.control import Control, Request, RequestState
 from consumers.runtime.fates import Fate, State
+from consumers.runtime.pace import Pace
+from consumers.runtime.selecting import ids_of, not_before, selection_of
 from consumers.runtime.store import Change, Commit, Generation, Store, each_open
 from consumers.runtime.worker import Worker
 from events.bus import UNREADABLE, Batch, Delivery
-from events.envelope import id_bytes
-from events.errors import PacelineError
+from events.errors import Overtaken, PacelineError
 from events.log import Logged, LogReader, Position, Selection
+from events.log.walk import Walk
 
 _AT_ONCE = 500
-
-
-def selection_of(arguments: dict[str, Any], bindings: tuple[str, ...]) -> Selection:
-    """Return the part of the log that a replay's arguments name."""
-    return Selection(
-        bindings=bindings,
-        user_id=arguments.get("user"),
-        kind=arguments.get("type"),
-        ids=_ids(arguments),
-        accepted_from=_moment(arguments.get("from")),
-        accepted_to=_moment(arguments.get("to")),
-    )
-
-
-def _ids(arguments: dict[str, Any]) -> list[str] | None:
-    ids: list[str] | None = arguments.get("ids")
-    for event_id in ids or ():
-        if not _is_id(event_id):
-            raise PacelineError(f"{event_id!r:.80} is no event's id; see `paceline events list`.")
-    return ids
-
-
-def _is_id(event_id: str) -> bool:
-    try:
-        return len(id_bytes(event_id)) == 16
-    except ValueError:
-        return False
-
-
-def _moment(text: str | None) -> datetime | None:
-    return datetime.fromisoformat(text) if text else None
+_KNOWN = ("already", "others")
+_Counts = dict[str, int]
 
 
 def replay(
@@ -58,28 +30,93 @@ def replay(
     live: Generation,
 ) -> Iterator[None]:
     """Deliver a selection again: what has a fate keeps it, so nothing can be counted twice."""
-    selection = selection_of(request.arguments, live.bindings)
-    total = log.count(selection)
-    memory = {"after": 0, "done": 0, "applied": 0, "already": 0, "others": 0} | request.memory
     # Whoever carried this on before may have ended over what it had in its hands.
-    suspect = request.state is RequestState.RUNNING
-    control.report(request.id, done=memory["done"], total=total, memory=memory)
-    while rows := log.scan(replace(selection, after=memory["after"]), limit=_AT_ONCE):
+    suspects = _AT_ONCE if request.state is RequestState.RUNNING else 0
+
+    def deliver(rows: Sequence[Logged]) -> _Counts:
+        nonlocal suspects
         already = _applied(store, live, rows)
-        worker.take(Batch([delivered(row, suspect=suspect) for row in rows]))
-        suspect = False
+        worker.take(Batch([delivered(row, suspect=suspects > 0) for row in rows]))
+        suspects -= len(rows)
         applied = _applied(store, live, rows) - already
-        memory["applied"] += applied
-        memory["already"] += already
-        memory["others"] += len(rows) - applied - already
-        memory["done"] += len(rows)
-        memory["after"] = rows[-1].place
+        others = len(rows) - applied - already
+        return {"applied": applied, "already": already, "others": others}
+
+    selection = not_before(selection_of(request.arguments, live.bindings), live.since)
+    names = ("applied", *_KNOWN)
+    yield from _replayed(request, control, log, selection, names, deliver)
+
+
+def replay_to_handler(
+    request: Request,
+    control: Control,
+    log: LogReader,
+    store: Store,
+    worker: Worker,
+    live: Generation,
+) -> Iterator[None]:
+    """Make due now what a selection has without a fate; without `act`, change nothing and say so.
+
+    Whoever has a fate keeps it: a handler that was called for an event is not called again.
+    """
+
+    def make_due(rows: Sequence[Logged]) -> _Counts:
+        due, fates = _made_due(store, live, rows)
+        already = sum(fate.state is State.APPLIED for fate in fates)
+        return {"due": due, "already": already, "others": len(fates) - already}
+
+    if request.arguments.get("act"):
+        selection, names = selection_of(request.arguments, live.bindings), ("due", *_KNOWN)
+        yield from _replayed(request, control, log, selection, names, make_due)
+        return
+    note = "It acts on the outside world: nothing is sent again without --act."
+    control.finish(request.id, answer={"due": 0, "note": note})
+    yield
+
+
+def _made_due(store: Store, live: Generation, rows: Sequence[Logged]) -> tuple[int, list[Fate]]:
+    """Return how many rows had no fate and are due now, and the fates of the others."""
+    while True:
+        have = store.fates(live.number, [row.position for row in rows])
+        now_ms = int(time.time() * 1000)
+        due = Fate(state=State.RETRYING, due_ms=now_ms, first_ms=now_ms, version=live.version)
+        changes = [Change(row.position, None, due) for row in rows if row.position not in have]
+        try:
+            store.commit(live.number, Commit(changes=changes))
+        except Overtaken:
+            continue  # another worker gave one of them a fate: look again which have none
+        return len(changes), list(have.values())
+
+
+def _replayed(
+    request: Request,
+    control: Control,
+    log: LogReader,
+    selection: Selection,
+    names: Sequence[str],
+    deliver: Callable[[Sequence[Logged]], _Counts],
+) -> Iterator[None]:
+    """Hand the selection on page by page, at its rate, and add up what became of it."""
+    memory = {"after": 0, "done": 0} | dict.fromkeys(names, 0) | request.memory
+    walk = Walk(log, selection, after=memory["after"])
+    pace, total = Pace(request.arguments.get("rate")), walk.total()
+    control.report(request.id, done=memory["done"], total=total, memory=memory)
+    while True:
+        room = pace.room(_AT_ONCE)
+        if not room:
+            pace.rest()
+            yield
+            continue
+        rows = walk.page(room)
+        if rows is None:
+            break
+        pace.spend(len(rows))
+        memory |= {name: memory[name] + count for name, count in deliver(rows).items()}
+        memory |= {"done": memory["done"] + len(rows), "after": walk.after}
         if not control.report(request.id, done=memory["done"], total=total, memory=memory):
             return
         yield
-    control.finish(
-        request.id, answer={key: memory[key] for key in ("applied", "already", "others")}
-    )
+    control.finish(request.id, answer={name: memory[name] for name in names})
 
 
 def _applied(store: Store, live: Generation, rows: Sequence[Logged]) -> int:
@@ -152,7 +189,7 @@ def dead_letters(
     log: LogReader, dead: list[tuple[Position, Fate]], arguments: dict[str, Any]
 ) -> list[tuple[Position, Fate]]:
     """Return those of the dead that ids or a reason name; without either, all."""
-    ids, reason = _ids(arguments), arguments.get("reason")
+    ids, reason = ids_of(arguments), arguments.get("reason")
     if ids is not None:
         rows = [row for row in map(log.get, ids) if row is not None]
         wanted = {row.position for row in rows}

@@ -1,6 +1,6 @@
 """The parts of a runner: what the composition root puts together for one consumer's process."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from consumers.runtime.control import Control
@@ -11,7 +11,10 @@ from consumers.runtime.worker import Limits
 from events.bus import Queue, Subscription
 from events.log import LogReader, Watermarks
 from events.patience import Patience
+from events.relay import Relay
+from events.sources import Bookmarks, Source
 
+Carry = Callable[[Callable[[], Sequence[Source]], Bookmarks], Relay]
 Subscribe = Callable[[tuple[str, ...], Watermarks, int], Subscription]
 
 
@@ -21,7 +24,8 @@ class Parts:
 
     `subscribe` takes bindings, watermarks and a count of suspects; `queue` is None where the log
     itself is the bus; `replaced` tells whether the consumer's file, or the log's, is not what was
-    opened any more.
+    opened any more. `carry` makes what carries this consumer's facts on, where that is its own
+    process's work.
     """
 
     loaded: Loaded
@@ -34,5 +38,6 @@ class Parts:
     batch: int
     patience: Patience
     queue: Queue | None = None
+    carry: Carry | None = None
     detach_at: int = 1_000_000
     replaced: Callable[[], bool] = lambda: False

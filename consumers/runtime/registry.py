@@ -7,6 +7,7 @@ code. Built-in consumers are entry points like any other.
 import importlib
 import re
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -43,7 +44,12 @@ class Found:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
-    """A consumer that can be run; `code` is a hash of its source."""
+    """A consumer that can be run; `code` is a hash of its source.
+
+    `since` is the first moment of acceptance that it wants, "now" for when it arrives, or None. A
+    handler has one generation for ever, so its version here is always 1; it calls `concurrency`
+    times at once, for `deadline_s` each.
+    """
 
     name: str
     consumer: Projection
@@ -52,6 +58,11 @@ class Loaded:
     bindings: tuple[str, ...]
     indexes: Mapping[str, tuple[str, ...]]
     reads: Mapping[str, Read]
+    since: str | None = None
+    handles: bool = False
+    concurrency: int = 1
+    deadline_s: float = 10.0
+    ladder_s: tuple[float, ...] | None = None
 
 
 def find(plugins: Path) -> dict[str, Found]:
@@ -61,6 +72,24 @@ def find(plugins: Path) -> dict[str, Found]:
         if candidate.name not in found:
             found[candidate.name] = candidate
     return found
+
+
+def taken(plugins: Path) -> dict[str, str]:
+    """Return the files that are not used because an installed consumer has their name, and why."""
+    owners: dict[str, str] = {}
+    for one in _packages(entry_points(group=GROUP)):
+        owners.setdefault(one.name, one.place)
+    return {
+        file.place: f"{file.place}: the name {file.name!r} is taken by {owners[file.name]}, which "
+        "is installed; give the file and its class another name."
+        for file in _files(plugins)
+        if file.name in owners
+    }
+
+
+def single(file: Path) -> Found:
+    """Return the consumer of a file that may be anywhere, whatever others are called."""
+    return Found(file.stem, str(file), _executor(file))
 
 
 def _packages(points: Iterable[EntryPoint]) -> Iterable[Found]:
@@ -87,7 +116,7 @@ def _importer(name: str) -> Callable[[], ModuleType]:
 def _files(plugins: Path) -> Iterable[Found]:
     for file in sorted(plugins.glob("*.py")):
         if not file.name.startswith(("_", ".")):
-            yield Found(file.stem, str(file), _executor(file))
+            yield single(file)
 
 
 def _executor(file: Path) -> Callable[[], ModuleType]:
@@ -115,7 +144,15 @@ def load(found: Found) -> Loaded:
     except Unfit:
         raise
     except (Exception, SystemExit) as error:
-        raise Unfit(f"{found.place} cannot be imported: {type(error).__name__}: {error}") from error
+        told = f"{type(error).__name__}: {error}"
+        raise Unfit(f"{_where(found.place, error)} cannot be imported: {told}") from error
+
+
+def _where(place: str, error: BaseException) -> str:
+    """Return the place, with the line where the author's own code was left by an error."""
+    steps = traceback.extract_tb(error.__traceback__)
+    lines = [step.lineno for step in steps if step.filename == place]
+    return f"{place}, line {lines[-1]}," if lines else place
 
 
 def _class(found: Found, module: ModuleType) -> type[Any]:
@@ -146,14 +183,21 @@ def _checked(found: Found, made: Any, code: str) -> Loaded:
     found_wrong = list(problems(found.name, made))
     if found_wrong:
         raise Unfit(f"{found.place}: {'; '.join(found_wrong)}.")
+    handles = hasattr(made, "handle")
+    ladder_s = getattr(made, "ladder_s", None)
     return Loaded(
         name=made.name,
         consumer=made,
-        version=made.version,
+        version=1 if handles else made.version,
         code=code,
         bindings=tuple(made.bindings),
         indexes={name: tuple(of) for name, of in getattr(made, "indexes", {}).items()},
         reads=dict(getattr(made, "reads", {})),
+        since=getattr(made, "since", "now" if handles else None),
+        handles=handles,
+        concurrency=getattr(made, "concurrency", 1),
+        deadline_s=getattr(made, "deadline_s", 10.0),
+        ladder_s=tuple(ladder_s) if ladder_s is not None else None,
     )
 
 

@@ -1,67 +1,72 @@
-"""The runner: one worker's process, turn after turn: live events, and what the leader does."""
+"""The runner: one worker's process, turn after turn: live events, and, if it leads, all else."""
 
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import structlog
 
+from consumers.runtime.acting import act_of
+from consumers.runtime.arriving import Arriving
 from consumers.runtime.away import Away, Queued
-from consumers.runtime.building import Building
-from consumers.runtime.control import Request
-from consumers.runtime.desk import Desk
 from consumers.runtime.guard import Swollen
-from consumers.runtime.healing import Healing
-from consumers.runtime.operations import operation, set_paused
+from consumers.runtime.leading import Leading, stands_still
 from consumers.runtime.parts import Parts
-from consumers.runtime.retries import take_due
-from consumers.runtime.starting import explain_strike, wake_waiting
-from consumers.runtime.store import Generation, Lead, Phase
-from consumers.runtime.sweep import check_restored
+from consumers.runtime.starting import explain_strike
+from consumers.runtime.store import Generation, Lead
 from consumers.runtime.worker import IN_HAND, Worker
 from events.bus import Batch
-from events.errors import Gone, LogRestored, Outage, Overtaken, PacelineError
+from events.errors import Gone, Outage, Overtaken, PacelineError
 
 logger = structlog.get_logger(__name__)
 _CHECK_EVERY_S = 2.0
-_NO_QUEUE = "no-queue"
+_NO_QUEUE, _BORN = "no-queue", "born"
 
 
 class Runner:
     """Runs until its patience is stopped, or it has grown too large and wants a new process.
 
-    Every worker takes live events; one leads: it sweeps, retries, builds, and is asked.
+    Every worker takes live events; one of them leads.
     """
 
     def __init__(self, parts: Parts) -> None:
-        self._parts, self._store, self._log = parts, parts.store, parts.log
+        self._parts, self._store = parts, parts.store
         self._name = parts.loaded.name
-        self._desk = Desk(parts.control, self._name)
-        self._building = Building(parts, self._worker)
-        self._healing = Healing(parts, self._worker)
         self._away = Away(parts)
         self._check_at = 0.0
         self._lost = self._busy = False
         self._held: Batch | None = None
         self._leads = (lead := self._store.lead()) is not Lead.NONE
+        self._act = act_of(parts.loaded, born=self._born_at())
+        self._leading = Leading(parts, self._worker)
         suspects = self._begin(lead)
         self._go_live(suspects)
         if self._leads:
             self._take_lead(suspects)
+        self._arriving = Arriving(parts, self._generation)
+
+    def _born_at(self) -> datetime:
+        """Return when this consumer first went live: what was accepted before is history."""
+        if self._store.mark(_BORN) is None:
+            self._store.set_mark(_BORN, datetime.now(UTC).isoformat())
+        return datetime.fromisoformat(self._store.mark(_BORN) or "")
 
     def _begin(self, lead: Lead) -> int:
         """Note that we run, and return how many events the last run may have had in its hands."""
         loaded = self._parts.loaded
         self._store.set_mark("code", loaded.code)
-        if self._store.live() is None:
-            self._building.new_generation()
+        live = self._store.live() or self._leading.new_generation()
         if self._parts.guard.last_words or lead is Lead.INHERITED:
             explain_strike(self._store, self._parts.guard.last_words)
         if not self._leads:
             return 0
         self._store.set_mark("problem", None)
-        live = self._live()
-        wake_waiting(self._store, live.number)
-        if live.version == loaded.version and live.code != loaded.code:
+        if loaded.handles and live.bindings != loaded.bindings:
+            raise PacelineError(
+                f"The bindings of {self._name} have changed, and a handler never begins anew: give "
+                f"it another name, or take it away first: `paceline consumers remove {self._name}`."
+            )
+        if not loaded.handles and live.version == loaded.version and live.code != loaded.code:
             logger.warning(
                 "the code changed and its version did not: raise it, and it is rebuilt",
                 action="code_changed",
@@ -89,6 +94,8 @@ class Runner:
             generation.number,
             guard=parts.guard,
             limits=parts.limits,
+            act=self._act,
+            since_ms=generation.since_ms,
         )
 
     def _go_live(self, suspects: int = 0) -> None:
@@ -99,9 +106,7 @@ class Runner:
         self._batches: Iterator[Batch] = self._subscription.batches()
 
     def _take_lead(self, suspects: int) -> None:
-        self._building.resume(self._generation, suspects=suspects)
-        if self._parts.queue is not None:
-            self._healing.begin(self._generation, suspects=suspects)
+        self._leading.begin(self._generation, self._live_worker, suspects=suspects)
 
     def run(self) -> None:
         """Turn until stopped; a clean end says so, so that the next start suspects nobody."""
@@ -126,7 +131,9 @@ class Runner:
                 self._come_back()
             self._check()
             moved = self._take_live()
-            return self._lead_on() or moved if self._leads else moved
+            if self._leads:
+                moved |= self._leading.step(busy=self._busy, swapped=self._swapped)
+            return moved
         except Outage as outage:
             logger.warning("paused", action="paused", consumer=self._name, reason=str(outage))
         except (Gone, Overtaken) as changed:
@@ -146,16 +153,8 @@ class Runner:
         """Serve what is live now."""
         self._subscription.close()
         self._go_live()
-        self._desk.begin_again()
         if self._leads:
             self._take_lead(0)
-
-    def _lead_on(self) -> bool:
-        moved = self._take_retries()
-        if not self._still():
-            moved |= self._healing.step(busy=self._busy)
-        moved |= self._building.step(self._generation, swapped=self._swapped)
-        return self._desk.serve(self._start) or moved
 
     def _swapped(self) -> None:
         self._store.set_mark("problem", None)
@@ -175,7 +174,9 @@ class Runner:
             self._store.set_mark(_NO_QUEUE, self._subscription.problem)
         self._check_queue(self._away.check(away=self._still()))
         if self._leads:
-            self._check_log()
+            self._leading.check()
+        if self._arriving.is_over():
+            self._parts.patience.stop()
 
     def _check_queue(self, queued: Queued) -> None:
         if queued is Queued.GOES:
@@ -188,31 +189,13 @@ class Runner:
     def _check_lead(self, lead: Lead) -> None:
         if lead in (Lead.TAKEN, Lead.INHERITED):
             self._leads = True
-            wake_waiting(self._store, self._generation.number)
             self._take_lead(self._suspects(lead))
         elif lead is Lead.NONE and self._leads:
             self._leads = False
-            self._building.stop()
-            self._healing.stop()
-            self._desk.begin_again()
-
-    def _check_log(self) -> None:
-        try:
-            for generation in self._store.generations():
-                if generation.phase is not Phase.OLD:
-                    check_restored(self._log, self._store.highest(generation.number))
-        except LogRestored as restored:
-            if self._store.mark("problem") is None:
-                logger.error(str(restored), action="log_restored", consumer=self._name)
-                self._store.set_mark("problem", str(restored))
+            self._leading.stop()
 
     def _still(self) -> bool:
-        """Say whether live events wait: paused, other code than the state's, or beyond the log."""
-        return (
-            self._store.mark("paused") is not None
-            or self._store.mark("problem") is not None
-            or self._generation.version != self._parts.loaded.version
-        )
+        return stands_still(self._parts, self._generation)
 
     def _take_live(self) -> bool:
         if self._still() or self._away.detached:
@@ -227,24 +210,3 @@ class Runner:
         self._subscription.ack(batch)
         self._held = None
         return True
-
-    def _take_retries(self) -> bool:
-        if self._still():
-            return False
-        live, guard = self._generation.number, self._parts.guard
-        return take_due(self._log, self._store, self._live_worker, live, guard=guard)
-
-    def _start(self, request: Request) -> Iterator[None]:
-        logger.info("asked", action=request.verb, consumer=self._name, operation=request.id)
-        if request.verb == "rebuild":
-            return self._building.rebuild(request, self._generation)
-        if request.verb in ("pause", "resume"):
-            return set_paused(request, self._parts.control, self._store)
-        if request.verb == "replay" and self._still():
-            raise PacelineError(
-                f"{self._name} stands still, and would count some events twice: "
-                f"{self._store.mark('problem') or 'it is paused, or being rebuilt'}"
-            )
-        parts, live = self._parts, self._generation
-        make = operation(request.verb)
-        return make(request, parts.control, self._log, self._store, self._live_worker, live)

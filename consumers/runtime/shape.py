@@ -3,12 +3,14 @@
 import inspect
 import re
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
 from events.topology import check_pattern
 
 _INDEX = re.compile(r"\A[a-z0-9_-]{1,64}\Z")
 _FIELD = re.compile(r"\A-?[A-Za-z_][A-Za-z0-9_]*\Z")
+_MOST_THREADS, _LONGEST_S = 64, 300
 _METHODS = {"keys": ("event",), "fold": ("event", "documents")}
 
 
@@ -20,10 +22,47 @@ def problems(name: str, made: Any) -> Iterable[str]:
     if version.__class__ is not int or version < 1:
         yield f"version is {version!r:.80}; write version = 1, and raise it when the fold changes"
     yield from _binding_problems(getattr(made, "bindings", None))
-    for method, arguments in _METHODS.items():
-        yield from _method_problems(method, arguments, getattr(made, method, None))
+    yield from _kind_problems(made)
+    yield from _since_problems(getattr(made, "since", None))
     yield from _index_problems(getattr(made, "indexes", {}))
     yield from _read_problems(getattr(made, "reads", {}))
+
+
+def _kind_problems(made: Any) -> Iterable[str]:
+    if hasattr(made, "handle"):
+        if both := [name for name in (*_METHODS, "react") if hasattr(made, name)]:
+            yield f"it has handle() and {', '.join(both)}; a handler acts, a projection folds"
+        yield from _method_problems("handle", ("event",), made.handle)
+        yield from _number_problems(made)
+        return
+    for method, arguments in _METHODS.items():
+        yield from _method_problems(method, arguments, getattr(made, method, None))
+    if hasattr(made, "react"):
+        yield from _method_problems("react", ("event", "before", "after"), made.react)
+
+
+def _number_problems(made: Any) -> Iterable[str]:
+    concurrency = getattr(made, "concurrency", 1)
+    if concurrency.__class__ is not int or not 1 <= concurrency <= _MOST_THREADS:
+        yield f"concurrency is {concurrency!r:.80}; write how many threads, 1 to {_MOST_THREADS}"
+    deadline_s = getattr(made, "deadline_s", 10.0)
+    if deadline_s.__class__ not in (int, float) or not 0 < deadline_s <= _LONGEST_S:
+        yield f"deadline_s is {deadline_s!r:.80}; write seconds, at most {_LONGEST_S}"
+    ladder_s = getattr(made, "ladder_s", (1,))
+    rungs = ladder_s if isinstance(ladder_s, tuple | list) else ()
+    if not rungs or not all(rung.__class__ in (int, float) and rung > 0 for rung in rungs):
+        yield f"ladder_s is {ladder_s!r:.80}; write a tuple of seconds such as (1, 10, 60)"
+
+
+def _since_problems(since: Any) -> Iterable[str]:
+    if since is None or since == "now":
+        return
+    try:
+        aware = datetime.fromisoformat(since).tzinfo is not None
+    except (TypeError, ValueError):
+        aware = False
+    if not aware:
+        yield f'since is {since!r:.80}; write "now", or a time such as "2026-11-01T00:00:00+00:00"'
 
 
 def _binding_problems(bindings: Any) -> Iterable[str]:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from pathlib import Path
 
 from consumers.runtime.fates import State
 from consumers.runtime.installation import Installation
@@ -37,6 +38,9 @@ class Condition(StrEnum):
     WITHOUT_QUEUE = "without-queue"
 
 
+_BEHIND = (Condition.CATCHING_UP, Condition.REBUILDING)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Building:
     """A generation that is being built: how many events of the log it has, of how many."""
@@ -52,7 +56,8 @@ class ConsumerStatus:
     """One consumer; all counts are events, and of the generation that readers see.
 
     `lag` is how many events of the log it wants and has not looked at, and
-    `oldest_pending_age_s` how long ago the first of them was accepted.
+    `oldest_pending_age_s` how long ago the first of them was accepted; `caught_up_in_s` is a guess
+    from both lag and rate, where it is behind.
     """
 
     name: str
@@ -69,13 +74,21 @@ class ConsumerStatus:
     dead: int = 0
     discarded: int = 0
     rate_per_s: float = 0.0
+    caught_up_in_s: float | None = None
     building: Building | None = None
 
 
 def statuses(installation: Installation, *, now: datetime) -> list[ConsumerStatus]:
-    """Return the status of every consumer, by name; `now` is aware. Runs no consumer's code."""
+    """Return the status of every consumer, by name; `now` is aware. Runs no consumer's code.
+
+    A file that is not used, because an installed consumer has its name, comes last, as unfit.
+    """
     found = installation.found()
-    return [status(installation, found[name], now=now) for name in sorted(found)]
+    unused = [
+        ConsumerStatus(name=Path(place).name, place=place, state=Condition.UNFIT, reason=reason)
+        for place, reason in installation.taken().items()
+    ]
+    return [*(status(installation, found[name], now=now) for name in sorted(found)), *unused]
 
 
 def status(installation: Installation, found: Found, *, now: datetime) -> ConsumerStatus:
@@ -124,7 +137,8 @@ def _status(
         retrying=counts[State.RETRYING],
         dead=counts[State.DEAD],
         discarded=counts[State.DISCARDED],
-        rate_per_s=_rate(live, now),
+        rate_per_s=(rate := _rate(live, now)),
+        caught_up_in_s=round(lag / rate, 1) if lag and rate and state in _BEHIND else None,
         building=building,
     )
 
@@ -138,8 +152,8 @@ def _condition(
 ) -> tuple[Condition, str]:
     if problem:
         return _standing(found, problem), problem
-    if store.mark(PAUSED):
-        return Condition.PAUSED, ""
+    if paused := store.mark(PAUSED):
+        return Condition.PAUSED, "" if paused == "1" else paused
     if not store.running():
         return Condition.STOPPED, "No worker runs; its events wait in the log."
     if building:
@@ -190,12 +204,19 @@ def _first_without(log: LogReader, ahead: Selection, having: dict[int, State]) -
 def _ahead(log: LogReader, watermarks: Watermarks, live: Generation) -> Iterator[Selection]:
     bindings = live.bindings
     if not watermarks and not live.applied:
-        yield Selection(bindings=bindings)  # counted in an index, however many relays there were
+        # Counted in an index, however many relays there were.
+        yield Selection(bindings=bindings, accepted_from=live.since)
         return
     for relay, settled in log.settled().items():
         after = watermarks.get(relay, 0)
         if after < settled:
-            yield Selection(bindings=bindings, relay=relay, after=after, through=settled)
+            yield Selection(
+                bindings=bindings,
+                accepted_from=live.since,
+                relay=relay,
+                after=after,
+                through=settled,
+            )
 
 
 def _building(built: Generation, log: LogReader) -> Building:
@@ -203,7 +224,7 @@ def _building(built: Generation, log: LogReader) -> Building:
         generation=built.number,
         version=built.version,
         applied=built.applied,
-        total=log.count(Selection(bindings=built.bindings)),
+        total=log.count(Selection(bindings=built.bindings, accepted_from=built.since)),
     )
 
 

@@ -4,6 +4,8 @@ One mechanism for the arrival of a consumer, for rebuild, and for whatever a que
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime
 
 from consumers.runtime.store import Generation, Store
 from consumers.runtime.worker import Worker
@@ -59,13 +61,21 @@ class Sweep:
     def remaining(self) -> int:
         """Count the events that were not looked at yet."""
         marks = self._store.watermarks(self.generation.number)
-        return remaining(self._log, self.generation.bindings, marks)
+        generation = self.generation
+        return remaining(self._log, generation.bindings, marks, since=generation.since)
 
 
-def remaining(log: LogReader, bindings: tuple[str, ...], marks: Watermarks) -> int:
-    """Count the events past the watermarks that the bindings want."""
+def remaining(
+    log: LogReader,
+    bindings: tuple[str, ...],
+    marks: Watermarks,
+    *,
+    since: datetime | None = None,
+) -> int:
+    """Count the events past the watermarks that the bindings want, accepted at `since` or later."""
+    wanted = Selection(bindings=bindings, accepted_from=since)
     return sum(
-        log.count(Selection(bindings=bindings, relay=relay, after=marks.get(relay, 0)))
+        log.count(replace(wanted, relay=relay, after=marks.get(relay, 0)))
         for relay, settled in log.settled().items()
         if marks.get(relay, 0) < settled
     )

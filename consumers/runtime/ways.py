@@ -2,21 +2,28 @@
 
 import os
 import socket
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from consumers.runtime.control import Control
 from consumers.runtime.control.sqlite import SqliteControl
 from consumers.runtime.file_readers import FileReaders
-from consumers.runtime.parts import Subscribe
+from consumers.runtime.parts import Carry, Subscribe
+from consumers.runtime.registry import find
 from consumers.runtime.store import Store
 from consumers.runtime.store.sqlite import SqliteStore
 from events.bus import Queue, Subscription
 from events.bus.embedded import EmbeddedSubscription
+from events.errors import Outage
 from events.lock import FileLock
 from events.log import LogReader, Watermarks
+from events.patience import Patience
+from events.relay import Relay
 from events.settings import Settings
-from events.ways import mongo
+from events.sources import Bookmarks, Source
+from events.ways import mongo, publisher, shared_log
 
 if TYPE_CHECKING:
     from consumers.runtime.mongo_readers import MongoReaders
@@ -44,6 +51,40 @@ def open_store(settings: Settings, name: str) -> Store:
     client = mongo(settings.store_url)
     worker = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
     return MongoStore(client, database_name(client, name), worker)
+
+
+def fact_sources(settings: Settings) -> Callable[[], list[Source]]:
+    """Return what finds the facts that consumers of this host hold in files, for its relay.
+
+    Facts in a database are carried on by the leader of their consumer.
+    """
+    if settings.store_url:
+        return list
+    files = FileReaders(settings)
+
+    def sources() -> list[Source]:
+        found: list[Source] = []
+        for name in find(settings.plugins):
+            with suppress(Outage):  # its file is just being made, or in somebody's hands
+                store = files.store(name)
+                facts = store.facts() if store else None
+                if facts and facts.rows(0, limit=1):
+                    found.append(facts)
+        return found
+
+    return sources
+
+
+def carries(settings: Settings, patience: Patience) -> Carry | None:
+    """Return what makes a consumer's leader carry its facts on; None where the relay does."""
+    if not settings.store_url:
+        return None
+
+    def carry(sources: Callable[[], Sequence[Source]], bookmarks: Bookmarks) -> Relay:
+        log, out = shared_log(settings), publisher(settings)
+        return Relay((), log, out, bookmarks, patience=patience, further=sources)
+
+    return carry
 
 
 def drop_store(settings: Settings, name: str) -> bool:
@@ -74,29 +115,27 @@ def open_control(settings: Settings) -> Control:
     return MongoControl(client, database_name(client))
 
 
-def queue_of(settings: Settings, name: str) -> Queue | None:
+def queue_of(settings: Settings, name: str, *, batch: int = _QUEUE_BATCH) -> Queue | None:
     """Return a consumer's queue, or None where the log itself is the bus."""
     if not settings.broker_url:
         return None
     from events.bus.rabbitmq import RabbitQueue
 
-    return RabbitQueue(settings.broker_url, name, size=min(settings.batch, _QUEUE_BATCH))
+    return RabbitQueue(settings.broker_url, name, size=min(batch, _QUEUE_BATCH))
 
 
-def subscribe(settings: Settings, name: str, log: LogReader) -> Subscribe:
+def subscribe(settings: Settings, name: str, log: LogReader, *, batch: int) -> Subscribe:
     """Return how a worker of a consumer subscribes."""
     if settings.broker_url:
-        return _to_queue(settings, name)
+        return _to_queue(settings, name, batch)
 
     def to_log(bindings: tuple[str, ...], start: Watermarks, suspects: int) -> Subscription:
-        return EmbeddedSubscription(
-            log, bindings, start=start, size=settings.batch, suspects=suspects
-        )
+        return EmbeddedSubscription(log, bindings, start=start, size=batch, suspects=suspects)
 
     return to_log
 
 
-def _to_queue(settings: Settings, name: str) -> Subscribe:
+def _to_queue(settings: Settings, name: str, batch: int) -> Subscribe:
     from events.bus.rabbitmq_subscription import RabbitSubscription
 
     former: set[str] = set()
@@ -104,7 +143,7 @@ def _to_queue(settings: Settings, name: str) -> Subscribe:
     def to_queue(bindings: tuple[str, ...], start: Watermarks, suspects: int) -> Subscription:
         unbound = former - set(bindings)
         former.update(bindings)
-        size = min(settings.batch, _QUEUE_BATCH)
+        size = min(batch, _QUEUE_BATCH)
         return RabbitSubscription(
             settings.broker_url, name, bindings, former=tuple(unbound), size=size
         )

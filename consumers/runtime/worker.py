@@ -3,18 +3,19 @@
 import random
 import time
 from collections.abc import Sequence
+from functools import partial
 
 import structlog
 
 from consumers import Projection
 from consumers.runtime.alone import Alone, Limits, event_of, id_of, now_ms
 from consumers.runtime.fates import APPLIED, TOGETHER, Fate, State
-from consumers.runtime.folding import fold_batch
+from consumers.runtime.folding import Act, fold_batch
 from consumers.runtime.guard import Guard, Swollen
 from consumers.runtime.rate import Rate
 from consumers.runtime.store import Change, Commit, Store
 from events.bus import UNREADABLE, Batch, Delivery
-from events.envelope import Event
+from events.envelope import Event, read_envelope
 from events.errors import NewerVersion, Overtaken, Refused, Undecodable
 from events.log import Position, Watermarks
 from events.topology import wanted
@@ -43,14 +44,18 @@ class Worker:
         *,
         guard: Guard,
         limits: Limits,
+        act: Act | None = None,
+        since_ms: int = 0,
     ) -> None:
         self._consumer, self._store, self._generation = consumer, store, generation
         self._bindings = tuple(consumer.bindings)
         self._guard, self._limits = guard, limits
         self._rate = Rate()
         self._together: tuple[Sequence[Delivery], Fate] | None = None
+        self._act = act or partial(fold_batch, consumer)
+        self._since_ms = since_ms
         self._alone = Alone(
-            consumer, store, generation, guard=guard, limits=limits, rate=self._rate
+            consumer, store, generation, guard=guard, limits=limits, rate=self._rate, act=self._act
         )
         self._in_hand = 0
 
@@ -75,7 +80,15 @@ class Worker:
         return applied + self.apply(deliveries, through=batch.through)
 
     def _is_for_us(self, delivery: Delivery) -> bool:
-        return delivery.position.relay == UNREADABLE or wanted(self._bindings, delivery.routing_key)
+        if delivery.position.relay == UNREADABLE:
+            return True
+        return wanted(self._bindings, delivery.routing_key) and not self._is_before(delivery)
+
+    def _is_before(self, delivery: Delivery) -> bool:
+        """Say whether it was accepted before this consumer wants anything."""
+        if not self._since_ms:
+            return False
+        return read_envelope(delivery.body).acceptedat.timestamp() * 1000 < self._since_ms
 
     def _take_together(self, suspects: Sequence[Delivery]) -> int:
         """Fold many suspects at once, each with a row first that makes it due alone a bit later.
@@ -161,8 +174,7 @@ class Worker:
         if not deliveries and not through:
             return 0
         events, positions, changes = self._decoded(deliveries, before)
-        folded = fold_batch(
-            self._consumer,
+        folded = self._act(
             events,
             lambda keys: self._store.load(self._generation, keys),
             guard=self._guard,
@@ -182,6 +194,7 @@ class Worker:
                 documents=folded.documents,
                 applied=applied if before is None else (),
                 changes=changes,
+                facts=folded.facts,
                 through=through,
                 rate=rate,
             ),

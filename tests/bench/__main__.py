@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import FrameType
 
-from tests.bench import delay, fold, growth, idle, posts
+from tests.bench import arrival, delay, fold, growth, idle, posts, rebuild
 from tests.bench.figures import Figure, Say, Void, show
 from tests.bench.scale import FULL, QUICK, Scale
 
@@ -24,6 +24,8 @@ PARTS: dict[str, Callable[[Scale, Say], list[Figure]]] = {
     "growth": growth.measure,
     "delay": delay.measure,
     "idle": idle.measure,
+    "arrival": arrival.measure,
+    "rebuild": rebuild.measure,
 }
 
 

@@ -19,6 +19,11 @@ class Scale:
     idle_s: float
     real_events: int
     outage_s: float
+    arrival_events: int
+    arrival_posted: int
+    rebuilt_events: int
+    rebuilt_few: int
+    rebuilt_many: int
 
 
 FULL = Scale(
@@ -34,6 +39,11 @@ FULL = Scale(
     idle_s=10.0,
     real_events=30_000,
     outage_s=30.0,
+    arrival_events=200_000,
+    arrival_posted=30_000,
+    rebuilt_events=200_000,
+    rebuilt_few=50_000,
+    rebuilt_many=500_000,
 )
 QUICK = Scale(
     pairs=2,
@@ -48,4 +58,9 @@ QUICK = Scale(
     idle_s=2.0,
     real_events=2_000,
     outage_s=5.0,
+    arrival_events=25_000,
+    arrival_posted=6_000,
+    rebuilt_events=5_000,
+    rebuilt_few=2_000,
+    rebuilt_many=20_000,
 )

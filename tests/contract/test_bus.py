@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from consumers.memory_bus import MemoryBus
 from events.bus import Batch, Delivery, Publisher, Subscription
 from events.bus.embedded import EmbeddedPublisher, EmbeddedSubscription
 from events.bus.rabbitmq_publisher import RabbitPublisher
@@ -418,3 +419,54 @@ class TestRabbitBus(BusContract):
                 queue.subscription.ack(batch)
         assert sorted(seen) == sorted(sent)
         assert all(any(batch.deliveries for batch in queue.brought) for queue in (one, other))
+
+
+class MemorySite:
+    """The bus of the kit for authors; it knows by itself what was in somebody's hands."""
+
+    def __init__(self, path: Path) -> None:
+        self.log: EventLog = SqliteEventLog(path)
+        self.bus = MemoryBus()
+        self.publisher: Publisher = self.bus
+
+    def subscribe(
+        self, consumer: str, bindings: Sequence[str], *, unclean: bool = False
+    ) -> Subscription:
+        return self.bus.subscribe(consumer, bindings, size=SIZE)
+
+
+class TestMemoryBus(BusContract):
+    """The bus on which plug-ins are tested routes as the real ones do."""
+
+    @pytest.fixture
+    def new_site(self, tmp_path: Path) -> Iterator[Callable[[], BusSite]]:
+        sites: list[MemorySite] = []
+
+        def make() -> BusSite:
+            sites.append(MemorySite(tmp_path / str(len(sites)) / "log.db"))
+            return sites[-1]
+
+        yield make
+        for site in sites:
+            site.publisher.close()
+            assert isinstance(site.log, SqliteEventLog)
+            site.log.close()
+
+    def test_what_is_sent_to_one_queue_comes_to_no_other(self, site: BusSite) -> None:
+        one, other = (Queue(site.subscribe(name, ("*.completed.#",))) for name in ("one", "other"))
+        appended = site.log.append([sealed(1), sealed(2, key=KEYS[-1])], source="here")
+        assert isinstance(site, MemorySite)
+        site.bus.send("one", appended)
+        assert positions(one.take(1)) == [appended[0].position]
+        assert not other.next().deliveries
+
+    def test_who_closes_gives_back_its_own_and_not_what_another_has_in_hand(
+        self, site: BusSite
+    ) -> None:
+        one, other = (Queue(site.subscribe("all", ("#",))) for _ in range(2))
+        sent = send(site, [sealed(number) for number in range(2 * SIZE)])
+        held, kept = one.hold(), other.hold()
+        one.subscription.close()
+        assert positions(other.take(SIZE)) == positions(held.deliveries) == sent[:SIZE]
+        other.subscription.ack(kept)
+        assert not other.next().deliveries

@@ -31,6 +31,7 @@ from consumers.runtime.store.mongo import MongoStore
 from consumers.runtime.store.mongo_reader import MongoStoreReader
 from consumers.runtime.store.sqlite import SqliteStore
 from consumers.runtime.store.sqlite_reader import SqliteStoreReader
+from events.envelope import Sealed, id_text
 from events.errors import Gone, Outage, Overtaken, Refused
 from events.log import Position
 from events.mongo import Client
@@ -839,6 +840,63 @@ class StoreContract:
             for board in ("x", "y"):
                 found, _ = store.documents(live).listed("open", (board,), limit=5)
                 assert bool(found) == (fields.get("board") == board)
+
+    def test_facts_are_rows_in_their_order_and_of_one_id_the_first_stands(
+        self, store: Store, live: int, site: StoreSite
+    ) -> None:
+        one, two, other = (_fact(number) for number in (3, 1, 2))
+        store.commit(live, Commit(facts=[one, two, Sealed(one.id, b"another", b"later")]))
+        store.commit(live, Commit(facts=[two, other]))
+        facts = site.reader().facts()
+        assert facts is not None
+        rows = facts.rows(0, limit=9)
+        assert [row.event for row in rows] == [one, two, other]
+        numbers = [row.number for row in rows]
+        assert numbers == sorted(set(numbers))
+        assert facts.rows(numbers[0], limit=1) == rows[1:2]
+        assert facts.event_id_at(numbers[2]) == other.id
+        assert facts.event_id_at(numbers[2] + 1) is None
+
+    def test_a_commit_that_is_refused_leaves_no_fact(
+        self, store: Store, live: int, site: StoreSite
+    ) -> None:
+        with pytest.raises(Overtaken):
+            store.commit(live, Commit(applied=[ONE], facts=[_fact(1)]))
+        facts = site.reader().facts()
+        assert facts is not None
+        assert facts.rows(0, limit=9) == []
+
+    def test_facts_are_a_source_once_their_generation_is_live(
+        self, store: Store, live: int, site: StoreSite
+    ) -> None:
+        store.commit(live, Commit(facts=[_fact(1)]))
+        before = site.reader().facts()
+        built = begun(store, version=2).number
+        store.commit(built, Commit(facts=[_fact(1), _fact(2)]))
+        assert before is not None
+        assert [row.event for row in before.rows(0, limit=9)] == [_fact(1)]
+        store.swap(built, expected=live)
+        after = site.reader().facts()
+        assert after is not None
+        assert after.source_id != before.source_id
+        assert [row.event for row in after.rows(0, limit=9)] == [_fact(1), _fact(2)]
+
+    def test_where_nothing_is_live_there_are_no_facts(self, store: Store, site: StoreSite) -> None:
+        assert site.reader().facts() is None
+
+    def test_a_generation_keeps_from_when_on_events_are_for_it(self, store: Store) -> None:
+        made = store.begin(
+            version=1, code="c", bindings=("#",), indexes={}, since_ms=1_764_000_000_123
+        )
+        assert made.since_ms == 1_764_000_000_123
+        live = store.live()
+        assert live is not None
+        assert live.since_ms == made.since_ms
+        assert begun(store, version=2).since_ms == 0
+
+
+def _fact(number: int) -> Sealed:
+    return Sealed(id_text(bytes([number] * 16)), b"digest", b"body %d" % number)
 
 
 def listed(

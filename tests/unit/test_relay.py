@@ -485,3 +485,180 @@ def test_outcomes_are_what_the_log_says(log: SqliteEventLog) -> None:
         Outcome.CONFLICT,
     ]
     assert {one.position for one in [*first, *again]} == {first[0].position}
+
+
+# Further sources: the facts that consumers hold.
+
+
+@dataclass
+class Broken(Rows):
+    """A source whose file cannot be read, in one of the two ways of asking, until it is mended."""
+
+    breaks: str = "rows"
+
+    def rows(self, after: int, *, limit: int) -> list[Row]:
+        if self.breaks == "rows":
+            raise Outage("the file is in pieces")
+        return super().rows(after, limit=limit)
+
+    def event_id_at(self, row: int) -> str | None:
+        if self.breaks == "bookmark":
+            raise Outage("the file is in pieces")
+        return Rows(self.events).event_id_at(row)
+
+
+class Moving:
+    """Stands in for the module `time` in the relay; it moves when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Moving:
+    clock = Moving()
+    monkeypatch.setattr("events.relay.time", clock)
+    return clock
+
+
+def with_further(
+    log: SqliteEventLog, exchange: Exchange, sources: Sequence[Rows], further: list[Rows]
+) -> Relay:
+    """A relay that is given `further` as it is at each time that it asks."""
+    return Relay(sources, log, exchange, log, patience=Patience(), further=lambda: list(further))
+
+
+def test_a_source_that_comes_later_is_carried_on_from_its_first_row_without_a_restart(
+    log: SqliteEventLog, exchange: Exchange, clock: Moving
+) -> None:
+    further: list[Rows] = []
+    relay = with_further(log, exchange, [Rows([sealed(1)])], further)
+    assert relay.step() == 1
+    further.append(Rows([sealed(2), sealed(3)], "facts"))
+    assert relay.step() == 0  # it has asked just now
+    clock.now += 1.0
+    assert relay.step() == 2
+    assert [row.event_id for row in everything(log)] == ids([sealed(1), sealed(2), sealed(3)])
+    assert log.load("facts") == Bookmark("facts", 2, sealed(3).id)
+    assert relay.step() == 0
+
+
+def test_a_further_source_that_is_given_as_a_new_object_goes_on_where_it_was(
+    log: SqliteEventLog, exchange: Exchange, clock: Moving
+) -> None:
+    events = [sealed(1), sealed(2)]
+    further = [Rows(events, "facts")]
+    relay = with_further(log, exchange, [], further)
+    assert relay.step() == 2
+    events.append(sealed(3))
+    further[:] = [Rows(events, "facts")]
+    clock.now += 1.0
+    assert relay.step() == 1
+    assert exchange.calls == [ids(events[:2]), ids(events[2:])]
+    # So does another relay, which knows the bookmark alone.
+    events.append(sealed(4))
+    assert with_further(log, exchange, [], further).step() == 1
+
+
+def test_a_source_that_is_not_given_any_more_is_left_and_the_others_go_on(
+    log: SqliteEventLog, exchange: Exchange, clock: Moving
+) -> None:
+    live, gone = Rows([sealed(1)], "new"), Rows([sealed(2)], "old")
+    further = [gone]
+    relay = with_further(log, exchange, [], further)
+    assert relay.step() == 1
+    further[:] = [live]
+    gone.events.append(sealed(3))
+    clock.now += 1.0
+    assert relay.step() == 1
+    assert [row.event_id for row in everything(log)] == ids([sealed(2), sealed(1)])
+
+
+@pytest.mark.parametrize("breaks", ["rows", "bookmark"])
+def test_a_further_source_that_cannot_be_read_holds_up_nobody_and_comes_when_it_is_mended(
+    log: SqliteEventLog, exchange: Exchange, clock: Moving, breaks: str
+) -> None:
+    # It was read before, so there is a bookmark that asks for its last row.
+    relay_of(log, exchange, Rows([sealed(1)], "broken")).step()
+    here = Rows([sealed(3)])
+    broken = Broken([sealed(1), sealed(2)], "broken", breaks=breaks)
+    other = Rows([sealed(4)], "other")
+    relay = with_further(log, exchange, [here], [broken, other])
+    assert relay.step() == 2
+    here.events.append(sealed(5))
+    other.events.append(sealed(6))
+    assert relay.step() == 2  # within the second in which it does not ask again
+    for number in (7, 9, 11):
+        clock.now += 1.0
+        here.events.append(sealed(number))
+        other.events.append(sealed(number + 1))
+        assert relay.step() == 2
+    assert log.load("broken") == Bookmark("broken", 1, sealed(1).id)
+    broken.breaks = "nothing"
+    clock.now += 1.0
+    assert relay.step() == 1
+    assert {row.event_id for row in everything(log)} == set(ids([sealed(n) for n in range(1, 13)]))
+
+
+@pytest.mark.parametrize("breaks", ["rows", "bookmark"])
+def test_what_could_not_be_read_is_not_taken_for_read_to_its_end(
+    tmp_path: Path, clock: Moving, breaks: str
+) -> None:
+    class Told(SqliteEventLog):
+        """Notes whose former relays were settled."""
+
+        told: list[str]
+
+        def settle_former(self, source: str) -> None:
+            self.told.append(source)
+
+    log = Told(tmp_path / "told.db")
+    log.told = []
+    log.save(Bookmark("broken", 1, sealed(1).id))
+    broken = Broken([sealed(1), sealed(2)], "broken", breaks=breaks)
+    relay = with_further(log, Exchange(log, "broken"), [], [broken])
+    for _ in range(3):
+        assert relay.step() == 0
+        clock.now += 1.0
+    assert log.told == []
+    broken.breaks = "nothing"
+    assert [relay.step(), relay.step()] == [1, 0]
+    assert log.told == ["broken"]
+    log.close()
+
+
+def test_an_outage_of_the_exchange_turns_further_sources_back_too(
+    log: SqliteEventLog, clock: Moving
+) -> None:
+    class Shaky(Exchange):
+        def publish(self, events: Sequence[Appended]) -> Sent:
+            if not self.calls:
+                self.calls.append([])
+                raise Outage("nobody answers")
+            return super().publish(events)
+
+    exchange = Shaky(log)
+    relay = with_further(log, exchange, [], [Rows([sealed(1), sealed(2)], "facts")])
+    with pytest.raises(Outage):
+        relay.step()
+    assert log.load("facts") is None
+    assert relay.step() == 2
+    assert exchange.calls[1:] == [ids([sealed(1), sealed(2)])]
+
+
+def test_a_source_whose_numbers_begin_again_under_another_id_is_read_from_its_first_row(
+    log: SqliteEventLog, exchange: Exchange, clock: Moving
+) -> None:
+    # As the facts of a new generation: mostly those that were told before, and some more.
+    further = [Rows([sealed(1), sealed(2)], "store-1")]
+    relay = with_further(log, exchange, [], further)
+    relay.step()
+    further[:] = [Rows([sealed(2), sealed(3), sealed(1)], "store-2")]
+    clock.now += 1.0
+    assert relay.step() == 3
+    assert [row.event_id for row in everything(log)] == ids([sealed(1), sealed(2), sealed(3)])
+    assert log.load("store-1") == Bookmark("store-1", 2, sealed(2).id)
+    assert log.load("store-2") == Bookmark("store-2", 3, sealed(1).id)

@@ -1,7 +1,13 @@
 """The kit for plug-in authors: an honest consumer passes, every dishonest one is found."""
 
-from collections.abc import Sequence
-from datetime import UTC, date, datetime
+import random
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from random import Random
+from time import perf_counter
 from typing import Any
 
 import pytest
@@ -9,7 +15,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumers import testing
-from consumers.testing import MemoryDocuments, NotConforming, Query, check, folded, read
+from consumers.achievements import Achievements
+from consumers.calories import Calories
+from consumers.conformance import Checked, examine, fewest
+from consumers.generated import two_years
+from consumers.leaderboard import Leaderboard
+from consumers.monthly_report import MonthlyReport
+from consumers.purity import watched
+from consumers.testing import (
+    MemoryDocuments,
+    MemoryPlatform,
+    NotConforming,
+    Query,
+    check,
+    folded,
+    generated,
+    read,
+)
 from events.schemas import InvalidWorkout
 from events.workouts import Sport
 from tests.factories import event, histories, random_history
@@ -233,7 +255,7 @@ def test_a_wrong_binding_is_refused() -> None:
     class Shouting(Recovery):
         bindings: Sequence[str] = ("Workout.Completed.#",)
 
-    with pytest.raises(ValueError, match="topic pattern"):
+    with pytest.raises(NotConforming, match="topic pattern"):
         check(Shouting(), [])
 
 
@@ -395,3 +417,513 @@ def test_text_from_keys_does_not_conform() -> None:
 
     with pytest.raises(NotConforming, match="gives text from keys"):
         check(Wordy(), [testing.event()])  # type: ignore[arg-type]  # that is what is wrong
+
+
+@pytest.mark.parametrize("kind", [Calories, Leaderboard, MonthlyReport, Achievements])
+def test_the_consumers_of_the_platform_keep_the_whole_contract(kind: type[Any]) -> None:
+    looked = list(examine(kind(), generated()))
+    assert [one for one in looked if not one.ok] == []
+    assert [one.check for one in looked][-2:] == ["growth", "time"]
+    check(kind())
+
+
+def flaw(consumer: Any, events: Sequence[Any] | None = None) -> Checked:
+    """The one part of the contract that a consumer does not keep."""
+    (found,) = [one for one in examine(consumer, events or generated()) if not one.ok]
+    return found
+
+
+class Asking(Recovery):
+    """Asks the world something, for one sport among many."""
+
+    def __init__(self, ask: Callable[[], object] | None = None) -> None:
+        self.ask = ask or Asking.asked
+
+    @staticmethod
+    def asked() -> object:
+        return None
+
+    def fold(self, event: Any, documents: dict[str, Any]) -> None:
+        super().fold(event, documents)
+        if event.data.sport == "golf":
+            self.ask()
+
+
+ASKED: list[tuple[str, Callable[[], object]]] = [
+    ("time.time()", lambda: time.time()),
+    ("time.perf_counter()", lambda: perf_counter()),
+    ("datetime.now()", lambda: datetime.now(UTC)),
+    ("date.today()", lambda: date.today()),  # noqa: DTZ011
+    ("random.randint()", lambda: random.randint(1, 2)),
+    ("random.random()", lambda: random.random()),
+    ("os.urandom()", lambda: uuid.uuid4()),
+    ("open()", lambda: Path("/dev/null").read_text()),
+    ("os.environ", lambda: __import__("os").environ.get("HOME")),
+    ("socket.socket()", lambda: __import__("socket").socket().close()),
+    ("subprocess.run()", lambda: __import__("subprocess").run(["true"])),
+    ("hash()", lambda: hash("ada")),
+    ("print()", lambda: print(end="")),
+]
+
+
+@pytest.mark.parametrize(("name", "ask"), ASKED, ids=[name for name, _ in ASKED])
+def test_what_a_fold_asks_of_the_world_is_named_with_its_line_and_event(
+    name: str, ask: Callable[[], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Asking, "asked", staticmethod(ask))
+    found = flaw(Asking())
+    assert found.check == "purity"
+    line = ask.__code__.co_firstlineno
+    assert f"{name} in {Path(__file__).name}, line {line}" in found.detail
+    (golf,) = [one.id for one in generated() if one.routing_key.endswith(".golf")]
+    assert found.events == (golf,)
+
+
+def test_pure_code_asks_nothing_of_the_world() -> None:
+    day = datetime(2026, 11, 24, tzinfo=UTC)
+    with watched() as asked:
+        (day + timedelta(days=1)).date().isocalendar()
+        Random("a seed").random()
+        uuid.uuid5(uuid.NAMESPACE_DNS, "paceline")
+        repr(generated()[0])
+        {generated()[0].data.athlete: 1}
+    assert asked == []
+
+
+def test_the_watch_leaves_nothing_behind() -> None:
+    with watched() as asked, pytest.raises(LookupError):
+        raise LookupError
+    time.time()
+    assert asked == []
+
+
+class Hoarding(Recovery):
+    """Keeps everything of a person in one document."""
+
+    def keys(self, event: Any) -> list[str]:
+        return [event.user_id]
+
+    def fold(self, event: Any, documents: dict[str, Any]) -> None:
+        for document in documents.values():
+            self.keep(document, event)
+
+    def keep(self, document: dict[str, Any], event: Any) -> None:
+        document.setdefault("workouts", {})[event.data.workout_id] = 1
+
+
+class Swelling(Hoarding):
+    def keep(self, document: dict[str, Any], event: Any) -> None:
+        document.setdefault("days", {})[str(event.data.local_date)] = "x" * 300
+
+
+class Accelerating(Hoarding):
+    def keep(self, document: dict[str, Any], event: Any) -> None:
+        days = document.setdefault("days", {})
+        days[str(event.data.local_date)] = 1
+        document["pairs"] = "x" * (len(days) ** 2 // 10)
+
+
+class Steady(Hoarding):
+    def keep(self, document: dict[str, Any], event: Any) -> None:
+        document.setdefault("days", {})[str(event.data.local_date)] = 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        (Hoarding, "document 'ada' grows by a piece for each workout: 14 bytes a day with one"),
+        (Swelling, "document 'ada' grows by 318 bytes for each active day, over 256"),
+        (Accelerating, "document 'ada' grows faster and faster"),
+    ],
+)
+def test_a_document_that_grows_too_fast_is_found(kind: type[Any], says: str) -> None:
+    found = flaw(kind())
+    assert (found.check, says in found.detail) == ("growth", True), found.detail
+
+
+def test_a_document_that_grows_by_its_days_is_well() -> None:
+    check(Steady())
+
+
+def test_a_consumer_of_facts_alone_has_no_days_to_grow_by() -> None:
+    class Badges(Recovery):
+        bindings: Sequence[str] = ("achievement.unlocked.#",)
+
+        def keys(self, event: Any) -> list[str]:
+            return [event.user_id]
+
+        def fold(self, event: Any, documents: dict[str, Any]) -> None:
+            for document in documents.values():
+                document.setdefault("badges", {})[event.data.badge] = 1
+
+    looked = {one.check: one.detail for one in examine(Badges(), generated()) if one.ok}
+    assert looked["growth"] == "bound to no workout, so not looked at"
+    assert looked["fold"].startswith("20 events make ")
+
+
+class Sleeping(Recovery):
+    """Sleeps, in a way that no watch sees, at one event among many."""
+
+    def fold(self, event: Any, documents: dict[str, Any]) -> None:
+        super().fold(event, documents)
+        if event.data.sport == "golf":
+            list(map(time.sleep, [0.06]))
+
+
+def test_an_event_that_takes_too_long_is_found() -> None:
+    found = flaw(Sleeping())
+    assert found.check == "time"
+    assert "recovery takes " in found.detail
+    assert len(found.events) == 1
+
+
+def test_what_rests_on_a_part_that_fails_is_not_looked_at() -> None:
+    class Absent(Recovery):
+        version = 0
+
+    (looked,) = examine(Absent(), generated())
+    assert looked.detail == (
+        "recovery: version is 0; write version = 1, and raise it when the fold changes."
+    )
+    looked = list(examine(Averaging(), generated()))[-1]
+    assert (looked.check, looked.ok) == ("fold", False)
+
+
+def test_an_error_of_the_author_is_told_in_a_sentence_with_line_and_event() -> None:
+    class Greedy(Recovery):
+        def fold(self, event: Any, documents: dict[str, Any]) -> None:
+            event.data.distance_mm + 1
+
+    bare = event(workout_id="bare", distance_mm=None)
+    found = flaw(Greedy(), [bare])
+    line = Greedy.fold.__code__.co_firstlineno + 1
+    assert found.detail == (
+        f"{__file__}, line {line}, in fold(): TypeError: unsupported operand type(s) for +: "
+        f"'NoneType' and 'int'. recovery was folding this. Events: {bare.id}."
+    )
+
+
+def test_a_consumer_that_none_of_the_events_reach_is_told_so() -> None:
+    class Deaf(Recovery):
+        bindings: Sequence[str] = ("workout.completed.flying",)
+
+    assert "none of 212 events matches" in flaw(Deaf()).detail
+
+
+def test_what_lives_on_a_consumer_is_found_by_a_restart() -> None:
+    class Remembering(Recovery):
+        """Knows in memory alone whom it has seen."""
+
+        def __init__(self) -> None:
+            self.seen: set[str] = set()
+
+        def keys(self, event: Any) -> list[str]:
+            return [event.user_id]
+
+        def fold(self, event: Any, documents: dict[str, Any]) -> None:
+            for document in documents.values():
+                again = int(event.user_id in self.seen)
+                document["again"] = document.get("again", 0) + again
+            self.seen.add(event.user_id)
+
+    failed = [one for one in examine(Remembering(), generated()) if not one.ok]
+    assert "rebuild" in {one.check for one in failed}
+
+
+def test_a_handler_is_looked_at_and_not_called() -> None:
+    class Exploding(Pushing):
+        def handle(self, event: Any) -> None:
+            raise AssertionError("called")
+
+    assert [one.check for one in examine(Exploding(), generated()) if one.ok] == ["shape"]
+    check(Exploding())
+
+
+@given(st.lists(st.integers(0, 60), unique=True, max_size=40), st.data())
+def test_the_fewest_events_still_show_it_and_none_can_be_left_out(
+    numbers: list[int], data: st.DataObject
+) -> None:
+    culprits = data.draw(st.sets(st.sampled_from(numbers), max_size=4)) if numbers else set()
+    few = fewest(numbers, lambda some: culprits <= set(some))  # type: ignore[arg-type]
+    assert few == [number for number in numbers if number in culprits] or len(few) == 1
+
+
+def unlocked(event: Any, badge: str) -> tuple[str, Mapping[str, Any]]:
+    workout = event.data
+    day = workout.local_date.isoformat()
+    told = {"badge": badge, "workout_id": workout.workout_id, "day": day}
+    return badge, {"type": "achievement.unlocked", **told}
+
+
+class Awarding(Recovery):
+    """A badge for who has done two workouts."""
+
+    def keys(self, event: Any) -> list[str]:
+        return [event.user_id]
+
+    def fold(self, event: Any, documents: dict[str, Any]) -> None:
+        for document in documents.values():
+            document["workouts"] = document.get("workouts", 0) + 1
+
+    def react(self, event: Any, before: Any, after: Any) -> Iterator[Any]:
+        if after[event.user_id]["workouts"] >= 2 > before[event.user_id].get("workouts", 0):
+            yield unlocked(event, "second")
+
+
+def test_a_fact_that_newly_holds_is_told_once_in_any_order() -> None:
+    looked = {one.check: one for one in examine(Awarding(), generated())}
+    assert all(one.ok for one in looked.values())
+    assert looked["fold"].detail.endswith("and 4 facts")
+
+
+class Repeating(Awarding):
+    def react(self, event: Any, before: Any, after: Any) -> Iterator[Any]:
+        if after[event.user_id]["workouts"] >= 2:
+            yield unlocked(event, "second")
+
+
+class Favouring(Awarding):
+    def react(self, event: Any, before: Any, after: Any) -> Iterator[Any]:
+        if after[event.user_id]["workouts"] == 2:
+            yield unlocked(event, event.data.workout_id)
+
+
+class Inventing(Awarding):
+    def react(self, event: Any, before: Any, after: Any) -> Iterator[Any]:
+        yield "a", {"type": "weather.changed"}
+
+
+class Babbling(Awarding):
+    def react(self, event: Any, before: Any, after: Any) -> Iterator[Any]:
+        yield "a"
+
+
+class Writing(Awarding):
+    def react(self, event: Any, before: Any, after: Any) -> Iterator[Any]:
+        after[event.user_id]["workouts"] = 0
+        return iter(())
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        (Repeating, "tells the fact 'second' of ada twice"),
+        (Favouring, r"tells the facts \[.*\] when folded in the opposite order, and \["),
+        (Inventing, "tells under 'a' what is no fact: type is 'weather.changed'"),
+        (Babbling, r"yields 'a' from react\(\), not \(key, fact\)"),
+        (Writing, r"changes in react\(\) what it was given"),
+    ],
+)
+def test_each_way_of_telling_facts_wrongly_is_found(kind: type[Any], says: str) -> None:
+    history = [event(workout_id=f"w{number}") for number in range(4)]
+    with pytest.raises(NotConforming, match=says):
+        check(kind(), history)
+
+
+def test_the_generated_events_are_the_same_each_time_and_of_many_kinds() -> None:
+    events = generated()
+    generated.cache_clear()
+    assert generated() == events != generated(2)
+    assert len({one.id for one in events}) == len(events)
+    workouts = [one.data for one in events if one.type == "workout.completed"]
+    assert {one.sport for one in workouts} == set(Sport)
+    assert {one.visibility for one in workouts} == {"public", "private"}
+    assert {one.origin for one in workouts} == {"live", "history"}
+    for name in ("zone", "distance_mm", "energy_cal", "avg_power_mw", "elapsed_ms", "athlete"):
+        assert {getattr(one, name) is None for one in workouts} == {True, False}, name
+    offsets = {one.started_at.utcoffset() for one in workouts}
+    assert {timedelta(hours=14), timedelta(hours=-12), timedelta(hours=5, minutes=45)} <= offsets
+    # Where the clocks went back, one wall time happened twice.
+    autumn = [one for one in workouts if one.started_at.isoformat().startswith("2026-10-25T02:30")]
+    assert len({one.started_at.utcoffset() for one in autumn}) == 2
+    starts = [one.started_at for one in workouts]
+    assert len(set(starts)) < len(starts)
+    assert {one.type for one in events} == {"workout.completed", "achievement.unlocked"}
+
+
+def test_two_years_have_so_many_workouts_on_each_day() -> None:
+    days = [one.data.local_date for one in two_years(("yoga",), 3)]
+    assert len(set(days)) == 731
+    assert all(days.count(day) == 3 for day in days[:: 731 // 5])
+
+
+class Rest(Resting):
+    """Recovery with reads of its own and a name of its own."""
+
+    name = "rest"
+
+
+class Pushing:
+    """Remembers what it would have sent."""
+
+    name = "pushing"
+    bindings = ("achievement.unlocked.#",)
+    version = 1
+
+    def __init__(self) -> None:
+        self.sent: list[str] = []
+
+    def handle(self, event: Any) -> None:
+        self.sent.append(event.data.badge)
+
+
+def test_a_platform_in_memory_folds_what_is_posted_for_who_wants_it() -> None:
+    class Runs(Recovery):
+        name = "runs"
+        bindings: Sequence[str] = ("workout.*.running",)
+
+    platform = MemoryPlatform()
+    platform.add(Recovery())
+    platform.add(Runs())
+    platform.post(duration_s=1)
+    platform.post(duration_s=10, sport="yoga")
+    platform.assert_documents("recovery", {"ada/2026-11-24": {"rest_ms": 33_000}})
+    platform.assert_documents("runs", {"ada/2026-11-24": {"rest_ms": 3_000}})
+
+
+def test_an_event_that_is_sent_again_changes_nothing_and_another_of_its_id_is_refused() -> None:
+    platform = MemoryPlatform()
+    platform.add(Recovery())
+    sent = platform.post(workout_id="w-1", duration_s=1)
+    platform.send(sent)
+    platform.post(workout_id="w-1", duration_s=1)
+    assert platform.documents("recovery") == {"ada/2026-11-24": {"rest_ms": 3_000}}
+    with pytest.raises(ValueError, match="was sent before with another fact"):
+        platform.post(workout_id="w-1", duration_s=2)
+
+
+def test_a_projection_that_comes_later_has_the_past_and_a_handler_what_comes() -> None:
+    platform = MemoryPlatform()
+    platform.add(Awarding())
+    for _ in range(2):
+        platform.post(user_id="ada")
+    handler = Pushing()
+    platform.add(handler)
+    platform.add(Rest())
+    assert platform.documents("rest") == {"ada/2026-11-24": {"rest_ms": 10_800_000}}
+    assert handler.sent == []
+    for _ in range(2):
+        platform.post(user_id="ben")
+    platform.replay()
+    assert handler.sent == ["second"]
+    platform.replay("pushing", act=True)
+    assert handler.sent == ["second", "second"]
+    platform.replay("pushing", act=True)
+    assert handler.sent == ["second", "second"]
+
+
+def test_facts_are_told_once_and_quietly_of_history() -> None:
+    platform = MemoryPlatform()
+    handler = Pushing()
+    platform.add(handler)
+    platform.add(Awarding())
+    for user, origin in (("ada", "live"), ("ben", "history")):
+        for _ in range(3):
+            platform.post(user_id=user, origin=origin)
+    assert [(fact.user_id, fact.data.origin) for fact in platform.facts] == [
+        ("ada", "live"),
+        ("ben", "history"),
+    ]
+    assert handler.sent == ["second"]
+    platform.rebuild("recovery")
+    assert (len(platform.facts), handler.sent) == (2, ["second"])
+
+
+def test_what_follows_from_before_a_consumer_came_is_quiet() -> None:
+    platform = MemoryPlatform()
+    for _ in range(2):
+        platform.post()
+    handler = Pushing()
+    platform.add(handler)
+    platform.add(Awarding())
+    assert [fact.data.origin for fact in platform.facts] == ["history"]
+    assert handler.sent == []
+
+
+def test_a_higher_version_is_filled_anew_and_the_same_one_is_refused() -> None:
+    class Doubled(Recovery):
+        version = 2
+
+        def fold(self, event: Any, documents: dict[str, Any]) -> None:
+            super().fold(event, documents)
+            super().fold(event, documents)
+
+    platform = MemoryPlatform()
+    platform.add(Recovery())
+    platform.post(duration_s=1)
+    with pytest.raises(NotConforming, match="recovery is there in version 1; raise its version"):
+        platform.add(Recovery())
+    platform.add(Doubled())
+    assert platform.documents("recovery") == {"ada/2026-11-24": {"rest_ms": 6_000}}
+
+
+def test_who_fails_fails_alone_and_may_have_the_event_again() -> None:
+    class Failing(Recovery):
+        name = "failing"
+        well = False
+
+        def fold(self, event: Any, documents: dict[str, Any]) -> None:
+            if not self.well:
+                raise LookupError("no such shoe")
+            super().fold(event, documents)
+
+    platform, failing = MemoryPlatform(), Failing()
+    platform.add(failing)
+    platform.add(Recovery())
+    with pytest.raises(LookupError, match="no such shoe") as failed:
+        platform.post(duration_s=1)
+    assert failed.value.__notes__[0].startswith("failing had event ")
+    assert platform.documents("failing") == {}
+    assert platform.documents("recovery") == {"ada/2026-11-24": {"rest_ms": 3_000}}
+    failing.well = True
+    platform.replay()
+    assert platform.documents("failing") == platform.documents("recovery")
+
+
+def test_a_read_is_found_among_all_consumers() -> None:
+    platform = MemoryPlatform()
+    platform.add(Recovery())
+    platform.add(Rest())
+    platform.post(duration_s=1.5)
+    assert platform.read("/users/ada/rest/2026-11-24?unit=s", now=NOW)["rest"] == 4.5
+    with pytest.raises(LookupError, match="no rest"):
+        platform.read("/users/ben/rest/2026-11-24")
+    with pytest.raises(LookupError, match="No consumer here has a read for '/users'"):
+        platform.read("/users")
+
+
+def test_other_documents_than_expected_are_told_by_key_and_field() -> None:
+    platform = MemoryPlatform()
+    platform.add(Recovery())
+    platform.post(duration_s=1)
+    platform.post(duration_s=1, user_id="ben")
+    with pytest.raises(AssertionError) as told:
+        platform.assert_documents("recovery", {"ada/2026-11-24": {"rest_ms": 3}, "zoe": {"n": 1}})
+    assert str(told.value).splitlines() == [
+        "recovery has other documents:",
+        "  'ada/2026-11-24': rest_ms is 3000, not 3",
+        "  'ben/2026-11-24' is not expected: {\"rest_ms\": 3000}",
+        "  'zoe' is missing: {\"n\": 1}",
+    ]
+
+
+def test_a_wrong_consumer_and_a_name_of_nobody_are_refused() -> None:
+    class Wrong(Recovery):
+        bindings: Any = "workout.#"
+
+    platform = MemoryPlatform()
+    with pytest.raises(NotConforming, match=r"recovery: bindings is 'workout\.#'; write"):
+        platform.add(Wrong())
+    with pytest.raises(LookupError, match="There is no consumer 'recovery' here; there are: none"):
+        platform.documents("recovery")
+
+
+@given(histories(max_size=8))
+def test_the_platform_in_memory_makes_what_a_fold_makes(history: list[Any]) -> None:
+    platform = MemoryPlatform()
+    for one in history[:3]:
+        platform.send(one)
+    platform.add(Recovery())
+    for one in history[3:]:
+        platform.send(one)
+    assert platform.documents("recovery") == folded(Recovery(), history)

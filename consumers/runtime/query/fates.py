@@ -38,7 +38,8 @@ def fate_of(store: StoreReader | None, logged: Logged) -> dict[str, Any]:
         fate = store.fates(live.number, [logged.position]).get(logged.position)
     if fate is not None:
         return _shown(fate)
-    return {"fate": PENDING if wanted(live.bindings, logged.routing_key) else NOT_FOR_IT}
+    mine = wanted(live.bindings, logged.routing_key) and not live.is_before(logged.body)
+    return {"fate": PENDING if mine else NOT_FOR_IT}
 
 
 def _shown(fate: Fate) -> dict[str, Any]:

@@ -57,7 +57,7 @@ _BUILDING = {
 }
 _CONSUMER = record(
     "name place state reason version generation bindings lag oldest_pending_age_s applied retrying"
-    " dead discarded rate_per_s building",
+    " dead discarded rate_per_s caught_up_in_s building",
     name=TEXT,
     place={**TEXT, "description": "The file or the entry point of its code."},
     state={"type": "string", "enum": [condition.value for condition in Condition]},
@@ -72,6 +72,7 @@ _CONSUMER = record(
     dead=COUNT,
     discarded=COUNT,
     rate_per_s=SECONDS,
+    caught_up_in_s=_or_null({**SECONDS, "description": "A guess from lag and rate, if behind."}),
     building=_BUILDING,
 )
 

@@ -3,12 +3,15 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
 from consumers import Documents
 from consumers.runtime.fates import Fate, State
+from events.envelope import Sealed, read_envelope
 from events.log import Position, Watermarks
+from events.sources import Source
 
 
 class Phase(StrEnum):
@@ -30,7 +33,10 @@ class Lead(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generation:
-    """One full state of a consumer: documents, fates and watermarks of one version of its code."""
+    """One full state of a consumer: documents, fates and watermarks of one version of its code.
+
+    What was accepted before `since_ms` (ms since 1970) is not for it.
+    """
 
     number: int
     phase: Phase
@@ -38,9 +44,21 @@ class Generation:
     code: str
     bindings: tuple[str, ...]
     indexes: Mapping[str, tuple[str, ...]]
+    since_ms: int = 0
     applied: int = 0
     rate: float = 0.0
     committed_ms: int = 0
+
+    def is_before(self, body: bytes) -> bool:
+        """Say whether an event was accepted before this generation wants anything."""
+        if not self.since_ms:
+            return False
+        return read_envelope(body).acceptedat.timestamp() * 1000 < self.since_ms
+
+    @property
+    def since(self) -> datetime | None:
+        """The first moment of acceptance that is for it; None where all is."""
+        return datetime.fromtimestamp(self.since_ms / 1000, UTC) if self.since_ms else None
 
 
 class Stored(NamedTuple):
@@ -68,11 +86,15 @@ class Change(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Commit:
-    """What one batch writes, all or nothing; `applied` are positions that had no row."""
+    """What one batch writes, all or nothing; `applied` are positions that had no row.
+
+    Of `facts` with one id the first that is committed stands.
+    """
 
     documents: Sequence[Written] = ()
     applied: Sequence[Position] = ()
     changes: Sequence[Change] = ()
+    facts: Sequence[Sealed] = ()
     through: Watermarks = field(default_factory=dict)
     rate: float = 0.0
 
@@ -123,6 +145,9 @@ class StoreReader(Protocol):
     def moment(self) -> AbstractContextManager[None]:
         """Let all reads in the block see the same moment."""
 
+    def facts(self) -> Source | None:
+        """Return the facts of what readers see, for the relay; None where nothing is live yet."""
+
     def mark(self, name: str) -> str | None:
         """Return a small fact about this consumer, such as whether it is paused."""
 
@@ -153,6 +178,7 @@ class Store(StoreReader, Protocol):
         code: str,
         bindings: Sequence[str],
         indexes: Mapping[str, Sequence[str]],
+        since_ms: int = 0,
     ) -> Generation:
         """Make an empty generation beside the live one, in place of one that was being built.
 

@@ -4,14 +4,17 @@ import random
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from uuid import uuid4
 
 from pymongo.errors import CollectionInvalid, DuplicateKeyError, PyMongoError
 
 from consumers.runtime.store import Commit, Generation, Lead, Phase, Stored
 from consumers.runtime.store.limits import LARGEST, TooLarge
 from consumers.runtime.store.mongo_commit import CommitWriter
+from consumers.runtime.store.mongo_facts import make_facts
 from consumers.runtime.store.mongo_generations import MongoGenerations
 from consumers.runtime.store.mongo_reader import MongoStoreReader
+from consumers.runtime.store.mongo_rows import SOURCE
 from consumers.runtime.store.mongo_transactions import transaction
 from consumers.runtime.store.mongo_workers import MongoWorkers
 from events.errors import Outage, Overtaken, Refused
@@ -57,6 +60,11 @@ class MongoStore(MongoStoreReader):
                 "phase", unique=True, partialFilterExpression=one_of_each
             )
             self._db.relays.create_index("small", unique=True)
+            source = {"$setOnInsert": {"value": uuid4().hex}}
+            with suppress(DuplicateKeyError):  # another one makes it at the same time
+                self._db.marks.update_one({"_id": SOURCE}, source, upsert=True)
+            for row in self._db.generations.find({}, {"_id": 1}):
+                make_facts(self._db, row["_id"])  # of a database that is older than facts
 
     def begin(
         self,
@@ -65,13 +73,14 @@ class MongoStore(MongoStoreReader):
         code: str,
         bindings: Sequence[str],
         indexes: Mapping[str, Sequence[str]],
+        since_ms: int = 0,
     ) -> Generation:
         """Make an empty generation beside the live one, in place of one that was being built.
 
         Of several workers who begin where none is live, all get the one that came first.
         """
         number = self._generations.begin(
-            version=version, code=code, bindings=bindings, indexes=indexes
+            version=version, code=code, bindings=bindings, indexes=indexes, since_ms=since_ms
         )
         made = next((one for one in self.generations() if one.number == number), None)
         if made is None:

@@ -11,7 +11,8 @@ from pymongo.collection import Collection
 from consumers.runtime.fates import Fate, State
 from consumers.runtime.store import Change, Commit, Written
 from consumers.runtime.store.mongo_documents import Indexes, entries
-from consumers.runtime.store.mongo_reader import NUMBER_BITS, STATES
+from consumers.runtime.store.mongo_facts import insert_facts
+from consumers.runtime.store.mongo_rows import NUMBER_BITS, STATES
 from events.errors import Gone, Overtaken
 from events.log import Position, Watermarks
 from events.mongo import Document, MongoDatabase
@@ -40,6 +41,8 @@ class CommitWriter:
         indexes = self._indexes(commit)
         self._write_documents(commit.documents, indexes)
         self._write_fates(commit.applied, commit.changes)
+        if commit.facts:
+            insert_facts(self._db, self._generation, commit.facts, self._session)
         self._move_watermarks(commit.through)
 
     def _indexes(self, commit: Commit) -> Indexes:

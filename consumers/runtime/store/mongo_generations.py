@@ -11,7 +11,8 @@ from pymongo.collection import ReturnDocument
 from consumers.runtime.fates import State
 from consumers.runtime.store import Phase
 from consumers.runtime.store.mongo_documents import index_models
-from consumers.runtime.store.mongo_reader import BY_DUE, BY_POSITION, STATES, of_generation
+from consumers.runtime.store.mongo_facts import make_facts
+from consumers.runtime.store.mongo_rows import BY_DUE, BY_POSITION, STATES, of_generation
 from consumers.runtime.store.mongo_transactions import in_transaction
 from events.errors import Outage, Overtaken
 from events.mongo import Document, MongoDatabase, named_errors
@@ -34,6 +35,7 @@ class MongoGenerations:
         code: str,
         bindings: Sequence[str],
         indexes: Mapping[str, Sequence[str]],
+        since_ms: int,
     ) -> int:
         """Make an empty generation beside the live one and return its number.
 
@@ -52,6 +54,7 @@ class MongoGenerations:
             "code": code,
             "bindings": list(bindings),
             "indexes": [[name, list(of)] for name, of in indexes.items()],
+            "since": since_ms,
         }
         shown, gone = in_transaction(self._session, self._what, lambda: self._show(row))
         self._drop(gone)
@@ -82,6 +85,7 @@ class MongoGenerations:
                 IndexModel(by_position, name=BY_POSITION, **_OPEN),
             ]
         )
+        make_facts(self._db, number)
         if models := index_models(indexes):
             documents.create_indexes(models)
 
@@ -174,3 +178,4 @@ class MongoGenerations:
                 self._db.counts.delete_many(of_generation(number))
                 self._db.drop_collection(f"documents_{number:d}")
                 self._db.drop_collection(f"fates_{number:d}")
+                self._db.drop_collection(f"facts_{number:d}")

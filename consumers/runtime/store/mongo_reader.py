@@ -4,23 +4,29 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from threading import local
 
-import msgspec
 from pymongo.client_session import ClientSession
 
-from consumers.runtime.fates import APPLIED, Fate, State
+from consumers.runtime.fates import Fate, State
 from consumers.runtime.store import Generation, Phase
 from consumers.runtime.store.mongo_documents import MongoDocuments
+from consumers.runtime.store.mongo_facts import MongoFacts
+from consumers.runtime.store.mongo_rows import (
+    BY_DUE,
+    BY_POSITION,
+    GONE_AFTER_MS,
+    NUMBER_BITS,
+    SOURCE,
+    STATES,
+    fate_of_row,
+    generation_of,
+    of_generation,
+    top_of,
+)
 from events.log import Position
 from events.mongo import Client, Document, named_errors
 
-# A position is one 64-bit key: the relay's small number above, the stamp's number below.
-NUMBER_BITS = 40
-STATES = {State.APPLIED: 0, State.RETRYING: 1, State.DEAD: 2, State.DISCARDED: 3}
-BY_DUE, BY_POSITION = "by_due", "by_position"
-GONE_AFTER_MS = 15_000
 _RATE_OF_MS = 10_000
 _BY_NUMBER = {number: state for state, number in STATES.items()}
-_fates = msgspec.json.Decoder(Fate)
 
 
 class MongoStoreReader:
@@ -65,7 +71,7 @@ class MongoStoreReader:
     def highest(self, generation: int) -> dict[str, int]:
         """Return the highest number of each relay that has a row or was looked at."""
         with self._one_moment(), named_errors(self._what):
-            rows = self._db.relays.aggregate(_top_of(generation), session=self._session())
+            rows = self._db.relays.aggregate(top_of(generation), session=self._session())
             top = {row["_id"]: int(row["top"]) for row in rows}
             for relay, number in self.watermarks(generation).items():
                 top[relay] = max(top.get(relay, 0), number)
@@ -83,7 +89,7 @@ class MongoStoreReader:
                 batch_size=len(keys) + 1,
                 session=self._session(),
             )
-            return {keys[row["_id"]]: _fate(row) for row in rows} if keys else {}
+            return {keys[row["_id"]]: fate_of_row(row) for row in rows} if keys else {}
 
     def open_fates(
         self,
@@ -110,7 +116,7 @@ class MongoStoreReader:
             rows = self._db[f"fates_{generation:d}"].find(
                 wanted, {"detail": 1}, hint=index, limit=limit, sort=order, session=self._session()
             )
-            return [(self._position(row["_id"]), _fate(row)) for row in rows]
+            return [(self._position(row["_id"]), fate_of_row(row)) for row in rows]
 
     def rows(
         self, generation: int, relay: str, after: int, through: int | None
@@ -150,6 +156,13 @@ class MongoStoreReader:
             indexes=found.indexes if found else {},
             session=self._session,
         )
+
+    def facts(self) -> MongoFacts | None:
+        """Return the facts of what readers see; None where nothing is live, or never reacted."""
+        live, source = self.live(), self.mark(SOURCE)
+        if live is None or source is None:
+            return None
+        return MongoFacts(self._db, self._what, live.number, f"{source}-{live.number}")
 
     def mark(self, name: str) -> str | None:
         """Return a small fact about this consumer."""
@@ -204,44 +217,3 @@ class MongoStoreReader:
 
     def close(self) -> None:
         """Let it go."""
-
-
-def of_generation(number: int) -> Document:
-    """Return the condition on a key that begins with a generation's number."""
-    return {"_id": {"$gt": {"generation": number}, "$lt": {"generation": number + 1}}}
-
-
-def generation_of(row: Document, counts: Document) -> Generation:
-    """Return a generation as its row and the sums of its counts tell it."""
-    return Generation(
-        number=row["_id"],
-        phase=Phase(row["phase"]),
-        version=row["version"],
-        code=row["code"],
-        bindings=tuple(row["bindings"]),
-        indexes={name: tuple(of) for name, of in row["indexes"]},
-        applied=int(counts.get("applied", 0)),
-        rate=round(counts.get("rate", 0.0), 1),
-        committed_ms=int(counts.get("committed_ms") or 0),
-    )
-
-
-def _top_of(generation: int) -> list[Document]:
-    """Return what looks up the last row of each relay: one seek for each."""
-    from_, to = ({"$multiply": [{"$add": ["$small", more]}, 1 << NUMBER_BITS]} for more in (0, 1))
-    inside = {"$and": [{"$gt": ["$_id", "$$from"]}, {"$lt": ["$_id", "$$to"]}]}
-    last = {
-        "from": f"fates_{generation:d}",
-        "let": {"from": from_, "to": to},
-        "pipeline": [
-            *({"$match": {"$expr": inside}}, {"$sort": {"_id": -1}}, {"$limit": 1}),
-            {"$project": {"_id": 1}},
-        ],
-        "as": "last",
-    }
-    top = {"$ifNull": [{"$subtract": [{"$first": "$last._id"}, from_]}, 0]}
-    return [{"$lookup": last}, {"$project": {"top": top}}]
-
-
-def _fate(row: Document) -> Fate:
-    return _fates.decode(row["detail"]) if "detail" in row else APPLIED

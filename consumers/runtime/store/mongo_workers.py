@@ -12,7 +12,7 @@ from pymongo.collection import ReturnDocument
 from pymongo.errors import OperationFailure
 
 from consumers.runtime.store import Lead
-from consumers.runtime.store.mongo_reader import GONE_AFTER_MS
+from consumers.runtime.store.mongo_rows import GONE_AFTER_MS
 from events.mongo import Client, Document, MongoDatabase, named_errors
 
 logger = structlog.get_logger(__name__)

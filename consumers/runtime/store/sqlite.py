@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
+from uuid import uuid4
 
 import apsw
 import msgspec
@@ -11,19 +12,21 @@ import msgspec
 from consumers.runtime.fates import Fate, State
 from consumers.runtime.store import Change, Commit, Lead, Stored, Written
 from consumers.runtime.store.limits import LARGEST, TooLarge
+from consumers.runtime.store.sqlite_facts import facts_sql, insert_facts
 from consumers.runtime.store.sqlite_generations import SqliteGenerations
-from consumers.runtime.store.sqlite_reader import NUMBER_BITS, RUNNING, STATES
+from consumers.runtime.store.sqlite_reader import NUMBER_BITS, RUNNING, SOURCE, STATES
 from events.errors import Gone, Overtaken
 from events.log import Position, Watermarks
-from events.sqlite import connect, make, named_errors, places, writing
+from events.sqlite import connect, fetch_columns, make, named_errors, places, writing
 
+_SINCE = "since INTEGER NOT NULL DEFAULT 0"
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS marks (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS relays (small INTEGER PRIMARY KEY, relay TEXT NOT NULL UNIQUE);
 CREATE TABLE IF NOT EXISTS generations (
     number INTEGER PRIMARY KEY AUTOINCREMENT, phase TEXT NOT NULL, version INTEGER NOT NULL,
     code TEXT NOT NULL, bindings TEXT NOT NULL, indexes TEXT NOT NULL, applied INTEGER NOT NULL,
-    rate REAL NOT NULL, committed_ms INTEGER NOT NULL);
+    rate REAL NOT NULL, committed_ms INTEGER NOT NULL, since INTEGER NOT NULL DEFAULT 0);
 CREATE UNIQUE INDEX IF NOT EXISTS one_live ON generations (phase) WHERE phase = 'live';
 CREATE TABLE IF NOT EXISTS watermarks (
     generation INTEGER NOT NULL, small INTEGER NOT NULL, number INTEGER NOT NULL,
@@ -41,6 +44,13 @@ class SqliteStore(SqliteGenerations):
         super().__init__(connect(path, vfs=vfs, cache_kib=65_536), path)
         self._db.execute("PRAGMA wal_autocheckpoint=32000").fetchall()
         make(self._db, _SCHEMA, self._what)
+        with writing(self._db, self._what):
+            if "since" not in fetch_columns(self._db, "generations"):  # an older file
+                self._db.execute(f"ALTER TABLE generations ADD COLUMN {_SINCE}")
+            for generation in self.generations():
+                self._db.execute(facts_sql(generation.number))
+            sql = "INSERT INTO marks VALUES (?, ?) ON CONFLICT DO NOTHING"
+            self._db.execute(sql, (SOURCE, uuid4().hex))
         self._leads = False
 
     def load(self, generation: int, keys: Sequence[str]) -> dict[str, Stored]:
@@ -74,6 +84,7 @@ class SqliteStore(SqliteGenerations):
         self._write_applied(generation, commit.applied)
         for change in commit.changes:
             self._write_change(generation, change)
+        insert_facts(self._db, generation, commit.facts)
         self._move_watermarks(generation, commit.through)
 
     def _learn(self, commit: Commit) -> None:

@@ -7,6 +7,7 @@ import msgspec
 from consumers.runtime.fates import State
 from consumers.runtime.store import Generation, Phase
 from consumers.runtime.store.sqlite_documents import index_sql
+from consumers.runtime.store.sqlite_facts import facts_sql
 from consumers.runtime.store.sqlite_reader import STATES, SqliteStoreReader
 from events.errors import Overtaken
 from events.sqlite import places, writing
@@ -24,6 +25,7 @@ class SqliteGenerations(SqliteStoreReader):
         code: str,
         bindings: Sequence[str],
         indexes: Mapping[str, Sequence[str]],
+        since_ms: int = 0,
     ) -> Generation:
         """Make an empty generation beside the live one, in place of one that was being built."""
         with writing(self._db, self._what):
@@ -33,10 +35,10 @@ class SqliteGenerations(SqliteStoreReader):
                     self._drop(built.number)
             phase = Phase.BUILDING if live else Phase.LIVE
             texts = [_encode(list(bindings)).decode(), _encode(dict(indexes)).decode()]
-            row = (phase, version, code, *texts, 0, 0.0, 0)
+            row = (phase, version, code, *texts, 0, 0.0, 0, since_ms)
             # Numbered by SQLite, which gives no number twice: a worker of a generation that was
             # dropped must not find another one under its number.
-            self._db.execute(f"INSERT INTO generations VALUES (NULL, {places(8)})", row)
+            self._db.execute(f"INSERT INTO generations VALUES (NULL, {places(9)})", row)
             number = self._db.last_insert_rowid()
             self._make_tables(number, indexes)
             if live:
@@ -55,6 +57,7 @@ class SqliteGenerations(SqliteStoreReader):
         self._db.execute(
             f"CREATE INDEX open_{number} ON fates_{number} (state, due) WHERE state <> 0"
         )
+        self._db.execute(facts_sql(number))
         for name, of in indexes.items():
             self._db.execute(index_sql(number, name, of))
 
@@ -63,6 +66,7 @@ class SqliteGenerations(SqliteStoreReader):
         self._db.execute("DELETE FROM watermarks WHERE generation = ?", (number,))
         self._db.execute(f"DROP TABLE documents_{number:d}")
         self._db.execute(f"DROP TABLE fates_{number:d}")
+        self._db.execute(f"DROP TABLE facts_{number:d}")
 
     def abandon(self, generation: int) -> None:
         """Drop a generation that is being built; what is live or kept stays."""

@@ -11,12 +11,13 @@ import msgspec
 from consumers.runtime.fates import APPLIED, Fate, State
 from consumers.runtime.store import Generation, Phase
 from consumers.runtime.store.sqlite_documents import SqliteDocuments
+from consumers.runtime.store.sqlite_facts import SqliteFacts
 from events.log import Position
 from events.sqlite import connect_reader, fetch, fetch_one, named_errors, one_moment, places
 
 # A position is one 64-bit key: the relay's small number above, the stamp's number below.
 NUMBER_BITS = 40
-RUNNING = "running"
+RUNNING, SOURCE = "running", "source"
 STATES = {State.APPLIED: 0, State.RETRYING: 1, State.DEAD: 2, State.DISCARDED: 3}
 _BY_NUMBER = {number: state for state, number in STATES.items()}
 _fates = msgspec.json.Decoder(Fate)
@@ -139,6 +140,13 @@ class SqliteStoreReader:
             self._db, self._what, generation, indexes=found.indexes if found else {}
         )
 
+    def facts(self) -> SqliteFacts | None:
+        """Return the facts of what readers see; None where nothing is live, or never reacted."""
+        live, source = self.live(), self.mark(SOURCE)
+        if live is None or source is None:
+            return None
+        return SqliteFacts(self._db, self._what, live.number, f"{source}-{live.number}")
+
     def mark(self, name: str) -> str | None:
         """Return a small fact about this consumer."""
         with named_errors(self._what):
@@ -178,7 +186,7 @@ class SqliteStoreReader:
 
 
 def _generation(number: int, phase: str, version: int, code: str, *rest: Any) -> Generation:
-    bindings, indexes, applied, rate, committed_ms = rest
+    bindings, indexes, applied, rate, committed_ms, *since_ms = rest  # an older file has none
     return Generation(
         number=number,
         phase=Phase(phase),
@@ -186,6 +194,7 @@ def _generation(number: int, phase: str, version: int, code: str, *rest: Any) ->
         code=code,
         bindings=tuple(_lists.decode(bindings)),
         indexes={name: tuple(of) for name, of in _lists.decode(indexes).items()},
+        since_ms=since_ms[0] if since_ms else 0,
         applied=applied,
         rate=rate,
         committed_ms=committed_ms,

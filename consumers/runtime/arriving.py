@@ -1,0 +1,46 @@
+"""Arriving: a consumer that comes to a long history takes what the machine can spare for it."""
+
+import os
+
+import structlog
+
+from consumers.runtime.parts import Parts
+from consumers.runtime.store import Generation
+from consumers.runtime.sweep import remaining
+
+logger = structlog.get_logger(__name__)
+_LONG, _NEARLY = 5_000, 500  # events
+_LESS_IMPORTANT = 10
+
+
+class Arriving:
+    """Lets every other process go first until the past is folded.
+
+    Nobody but root can take that back. So the process ends when it has arrived, and whoever
+    restarts it starts one like all others.
+    """
+
+    def __init__(self, parts: Parts, live: Generation) -> None:
+        self._parts, self._live = parts, live
+        left = 0 if parts.store.watermarks(live.number) else self._left()
+        self._is_on = left > _LONG
+        if self._is_on:
+            os.nice(_LESS_IMPORTANT)
+            self._say("arriving", left)
+
+    def is_over(self) -> bool:
+        """Say whether it was on, and nearly all is folded; and how much is left, in the journal."""
+        if not self._is_on:
+            return False
+        left = self._left()
+        self._is_on = left > _NEARLY
+        self._say("arriving" if self._is_on else "arrived", left)
+        return not self._is_on
+
+    def _left(self) -> int:
+        marks = self._parts.store.watermarks(self._live.number)
+        return remaining(self._parts.log, self._live.bindings, marks, since=self._live.since)
+
+    def _say(self, what: str, left: int) -> None:
+        name = self._parts.loaded.name
+        logger.info(what, action=what, consumer=name, events_left=left)

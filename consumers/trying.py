@@ -1,0 +1,198 @@
+"""Trying a consumer in memory: its events are folded as the platform would, each step looked at."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
+from itertools import islice
+from random import Random
+from typing import Any, NamedTuple
+
+from consumers import Document, Projection
+from consumers.memory import canonical
+from events.envelope import Event
+from events.schemas import load_reaction
+from events.topology import wanted
+
+_MOST_BYTES = 1024 * 1024
+_LONGEST_KEY = 512  # bytes
+Told = dict[tuple[str, str], Event]
+"""User and key of each fact that was told, and the event with which it was."""
+
+
+class NotConforming(AssertionError):
+    """The consumer breaks its contract; the message says how, and with which `events`, by id."""
+
+    __module__ = "consumers.testing"  # where authors find it
+
+    def __init__(self, message: str, events: Iterable[Event] = ()) -> None:
+        self.events = [event.id for event in events]
+        few = ", ".join(self.events[:5]) + ", ..." * (len(self.events) > 5)
+        super().__init__(f"{message} Events: {few}." if self.events else message)
+
+
+class Tried(NamedTuple):
+    """What a consumer made of events: documents as their one JSON text, and facts."""
+
+    documents: dict[str, str]
+    told: Told
+
+
+def tried(
+    consumer: Projection,
+    events: Iterable[Event],
+    *,
+    seed: int = 0,
+    batch: int = 1,
+    tries: int = 1,
+    restarts: bool = False,
+) -> Tried:
+    """Return what a new consumer of this class makes of the events that it wants, each id once.
+
+    They come in their order, or in one that `seed` gives. Between two batches the documents go
+    through JSON, as the store's do; with `restarts` each batch meets a new consumer. Of several
+    `tries` at each batch only the last one counts. Raises NotConforming.
+    """
+    new = type(consumer)()
+    arriving = [event for event in events if wanted(new.bindings, event.routing_key)]
+    if seed:  # sorted by id, so that some of them keep the order that they have among all
+        arriving.sort(key=lambda event: Random(f"{seed} {event.id}").random())  # noqa: S311
+    remaining = iter({event.id: event for event in arriving}.values())
+    so_far = Tried({}, {})
+    while some := list(islice(remaining, batch)):
+        new = type(consumer)() if restarts else new
+        step = [_committed(new, some, so_far) for _ in range(tries)][-1]
+        so_far.documents.update(step.documents)
+        so_far.told.update(step.told)
+    return so_far
+
+
+def _committed(consumer: Projection, events: Sequence[Event], so_far: Tried) -> Tried:
+    loaded: dict[str, Document] = {}
+    told: Told = {}
+    for event in events:
+        keys = _keys(consumer, event)
+        for key in keys:
+            if key not in loaded:
+                loaded[key] = json.loads(so_far.documents.get(key, "{}"))
+        documents = {key: loaded[key] for key in keys}
+        reacts = hasattr(consumer, "react")
+        before = deepcopy(documents) if reacts else {}
+        _folded(consumer, event, documents)
+        loaded |= documents
+        if reacts:
+            _add(consumer, event, told, so_far.told, _reacted(consumer, event, before, documents))
+    for key, document in loaded.items():
+        if flaw := _flaw(document):
+            raise NotConforming(f"{consumer.name}: document {key!r} {flaw}.", events)
+    # A new document that stays empty holds nothing to store.
+    stored = {key: canonical(one) for key, one in loaded.items() if one or key in so_far.documents}
+    return Tried(stored, told)
+
+
+def _keys(consumer: Projection, event: Event) -> list[str]:
+    given = _noted(consumer, event, consumer.keys, event)
+    if isinstance(given, str):
+        raise NotConforming(f"{consumer.name} gives text from keys(), not a list: {given!r}.")
+    keys = list(given)
+    _blame(
+        consumer,
+        event,
+        {
+            "gives other keys when it is asked again": list(consumer.keys(event)) != keys,
+            "has a key that is not 1 to 512 bytes of printable text": not all(map(_is_key, keys)),
+        },
+        keys,
+    )
+    return keys
+
+
+def _folded(consumer: Projection, event: Event, documents: dict[str, Document]) -> None:
+    keys, before = list(documents), repr(event)
+    _noted(consumer, event, consumer.fold, event, documents)
+    _blame(
+        consumer,
+        event,
+        {
+            "changes the event": repr(event) != before,
+            "adds or removes documents in its fold": documents.keys() != set(keys),
+            "puts another thing in place of a document": not all(
+                isinstance(one, dict) for one in documents.values()
+            ),
+        },
+        keys,
+    )
+
+
+def _reacted(
+    consumer: Projection, event: Event, before: dict[str, Document], after: dict[str, Document]
+) -> list[tuple[str, Mapping[str, Any]]]:
+    """Return the facts that a consumer tells; raises NotConforming for what is none."""
+    was = repr((event, before, after))
+    react = consumer.react  # type: ignore[attr-defined]  # it is optional
+    told = list(_noted(consumer, event, react, event, before, after) or ())
+    if repr((event, before, after)) != was:
+        raise NotConforming(f"{consumer.name} changes in react() what it was given.", [event])
+    for one in told:
+        match one:
+            case (str() as key, Mapping() as fact) if _is_key(key):
+                try:
+                    load_reaction(fact)
+                except ValueError as error:
+                    message = f"{consumer.name} tells under {key!r} what is no fact: {error}."
+                    raise NotConforming(message, [event]) from error
+            case _:
+                message = f"{consumer.name} yields {one!r:.80} from react(), not (key, fact)."
+                raise NotConforming(message, [event])
+    return told
+
+
+def _add(
+    consumer: Projection,
+    event: Event,
+    told: Told,
+    before: Told,
+    facts: Iterable[tuple[str, Mapping[str, Any]]],
+) -> None:
+    for key, _ in facts:
+        name = (event.user_id, key)
+        if first := told.get(name) or before.get(name):
+            message = f"{consumer.name} tells the fact {key!r} of {event.user_id} twice."
+            raise NotConforming(message, [first, event])
+        told[name] = event
+
+
+def _noted(consumer: Projection, event: Event, function: Any, *arguments: Any) -> Any:
+    try:
+        return function(*arguments)
+    except Exception as error:
+        error.add_note(f"{consumer.name} was folding this. Events: {event.id}.")
+        raise
+
+
+def _blame(
+    consumer: Projection, event: Event, missteps: Mapping[str, bool], keys: Sequence[object]
+) -> None:
+    for misstep in (what for what, happened in missteps.items() if happened):
+        raise NotConforming(f"{consumer.name} {misstep}. Keys: {keys}.", [event])
+
+
+def _is_key(key: object) -> bool:
+    return isinstance(key, str) and key.isprintable() and 0 < len(key.encode()) <= _LONGEST_KEY
+
+
+def _flaw(document: Document) -> str | None:
+    if odd := _odd(document):
+        return f"holds {odd[0]!r:.80}: not text, a whole number of 64 bits, a list or an object"
+    size = len(canonical(document).encode())
+    return f"has {size:,} bytes of JSON, not under 1 MiB" if size >= _MOST_BYTES else None
+
+
+def _odd(value: Any) -> list[Any]:
+    match value:
+        case dict() if all(isinstance(key, str) for key in value):
+            return [odd for item in value.values() for odd in _odd(item)]
+        case list():
+            return [odd for item in value for odd in _odd(item)]
+        case None | bool() | str():
+            return []
+    return [] if isinstance(value, int) and -(2**63) <= value < 2**63 else [value]
