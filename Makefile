@@ -22,9 +22,12 @@ run-distributed: .venv/.dev rabbitmq ## Start it on a RabbitMQ and a MongoDB of 
 test: lint rabbitmq ## Check style and types, then run every test
 	$(BIN)/python -m pytest
 
-examples: .venv/.made ## Test each example plug-in, in an environment of its own
+examples: .venv/.made ## Test each example plug-in with the platform, in an environment of its own
 	@for example in examples/*/; do [ -d "$$example" ] || continue; echo "Testing $$example"; \
 	    tools=$$(mktemp -d) && $(BIN)/python -m venv "$$tools" \
+	    && "$$tools/bin/pip" install --disable-pip-version-check --quiet --require-hashes \
+	        -r requirements/runtime.txt \
+	    && rm -rf build && "$$tools/bin/pip" install --disable-pip-version-check --quiet --no-deps . \
 	    && "$$tools/bin/pip" install --disable-pip-version-check --quiet "./$$example[test]" \
 	    && "$$tools/bin/pytest" --quiet "$$example"; code=$$?; rm -rf "$$tools"; \
 	    [ $$code = 0 ] || exit $$code; \

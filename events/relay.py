@@ -45,8 +45,12 @@ class Relay:
         *,
         patience: Patience,
         further: Callable[[], Sequence[Source]] = tuple,
+        unconfirmed_s: float = UNCONFIRMED_S,
     ) -> None:
-        """Carry `sources`, and what `further` gives, which is asked again every second."""
+        """Carry `sources`, and what `further` gives, which is asked again every second.
+
+        What the exchange takes and does not confirm within `unconfirmed_s` is left to the log.
+        """
         self._sources = sources
         self._ask, self._further, self._ask_at = further, list[Source](), 0.0
         self._log, self._publisher, self._bookmarks = log, publisher, bookmarks
@@ -54,8 +58,7 @@ class Relay:
         self._at: dict[str, int] = {}
         self._flights: deque[_Flight] = deque()
         self._former: set[str] = set()
-        self._unconfirmed_s = UNCONFIRMED_S
-
+        self._hope_s = self._unconfirmed_s = unconfirmed_s
         for source in sources:
             self._begin(source)
 
@@ -72,6 +75,10 @@ class Relay:
             logger.warning("bookmark does not match: reading again", action="relay_from_first")
             return 0
         return mark.row
+
+    def close(self) -> None:
+        """Let the way out go."""
+        self._publisher.close()
 
     def again(self, row: int) -> None:
         """Read every source again from `row` on: refills a log that was restored from a copy."""
@@ -163,7 +170,7 @@ class Relay:
                 break
             sending = self._publisher.publish(unsent)
         else:
-            self._unconfirmed_s = UNCONFIRMED_S
+            self._unconfirmed_s = self._hope_s
         last = flight.last
         self._bookmarks.save(Bookmark(flight.source, last.number, last.event.id))
         self._flights.popleft()

@@ -21,6 +21,7 @@ class Setting(NamedTuple):
     meaning: str
 
 
+LONGEST_RUNG_S = 604_800
 SYNCED, REPLICATED = "synced", "replicated"
 
 
@@ -159,8 +160,10 @@ def _is_named(path: Path) -> None:
 
 
 def _all_wait(rungs_s: list[float]) -> None:
-    if not rungs_s or not all(0 < rung_s < float("inf") for rung_s in rungs_s):
-        raise ValidationError("it must be seconds above 0 with commas between them: 1,10,60")
+    if not rungs_s or not all(0 < rung_s <= LONGEST_RUNG_S for rung_s in rungs_s):
+        raise ValidationError(
+            f"it must be seconds above 0, at most {LONGEST_RUNG_S}, with commas between: 1,10,60"
+        )
 
 
 def _is_url(*schemes: str) -> Callable[[str], None]:

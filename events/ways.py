@@ -68,13 +68,15 @@ def read_log(settings: Settings) -> LogReader:
     return MongoLogReader(client, database_name(client))
 
 
-def publisher(settings: Settings) -> Publisher:
-    """Return what the relay publishes with."""
+def publisher(settings: Settings, *, wait_s: float | None = None) -> Publisher:
+    """Return what a relay publishes with; `wait_s` is how long it waits for the broker."""
     if not settings.broker_url:
         return EmbeddedPublisher()
     from events.bus.rabbitmq_publisher import RabbitPublisher
 
-    return RabbitPublisher(settings.broker_url)
+    if wait_s is None:
+        return RabbitPublisher(settings.broker_url)
+    return RabbitPublisher(settings.broker_url, confirm_s=wait_s, ready_s=wait_s)
 
 
 def bookmark(settings: Settings, source: str) -> Bookmark | None:

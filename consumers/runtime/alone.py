@@ -2,6 +2,7 @@
 
 import time
 from base64 import b64encode
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import structlog
@@ -14,11 +15,12 @@ from consumers.runtime.rate import Rate
 from consumers.runtime.store import Change, Commit, Store
 from events.bus import UNREADABLE, Delivery
 from events.envelope import Event, from_bytes, read_envelope
-from events.errors import NewerVersion, Outage, Overtaken, Refused, Undecodable
+from events.errors import Gone, NewerVersion, Outage, Overtaken, Refused, Undecodable
 from events.log import Position
 
 logger = structlog.get_logger(__name__)
 _LONGEST_BODY = 4_000
+_MARGIN_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,14 @@ class Alone:
         self._consumer, self._store, self._generation = consumer, store, generation
         self._guard, self._limits, self._rate = guard, limits, rate
         self._act = act
+        self._owed: Change | None = None
+
+    def give_back(self) -> None:
+        """Take a strike back that an outage has left standing. Raises Outage where it still is."""
+        if self._owed is not None:
+            with suppress(Overtaken, Gone):  # somebody has it already
+                self._store.commit(self._generation, Commit(changes=[self._owed]))
+            self._owed = None
 
     def failed(self, before: Fate | None, error: BaseException, *, event_id: str) -> Fate:
         """Return the fate of an event that failed, and say so in the journal."""
@@ -71,7 +81,14 @@ class Alone:
 
         `before` is its row. Only code that ends the process leaves the strike standing.
         """
-        strike = struck(before, now_ms=now_ms(), version=self._consumer.version)
+        self.give_back()
+        strike = struck(
+            before,
+            now_ms=now_ms(),
+            version=self._consumer.version,
+            within_s=self._limits.alone_s + _MARGIN_S,
+            by=self._guard.place,
+        )
         change = Change(delivery.position, before, strike)
         try:
             self._store.commit(self._generation, Commit(changes=[change]))
@@ -96,7 +113,10 @@ class Alone:
         except (Undecodable, NewerVersion) as undecoded:
             error = undecoded
         except (Outage, Overtaken):
-            self._take_back(delivery.position, before, strike)
+            # The event is not at fault; without a row before, it becomes a retry without a strike.
+            fate = before or replace(strike, strikes=0, due_ms=now_ms())
+            self._owed = Change(delivery.position, strike, fate)
+            self.give_back()
             raise
         if error is not None:
             fate = self.failed(before, error, event_id=id_of(delivery))
@@ -124,11 +144,6 @@ class Alone:
         except Refused as refusal:
             return refusal
         return None
-
-    def _take_back(self, position: Position, before: Fate | None, strike: Fate) -> None:
-        # The event is not at fault; without a row before, its strike becomes a retry without one.
-        fate = before or replace(strike, strikes=0)
-        self._store.commit(self._generation, Commit(changes=[Change(position, strike, fate)]))
 
 
 def event_of(delivery: Delivery) -> Event:

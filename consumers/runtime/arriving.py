@@ -22,7 +22,11 @@ class Arriving:
 
     def __init__(self, parts: Parts, live: Generation) -> None:
         self._parts, self._live = parts, live
-        left = 0 if parts.store.watermarks(live.number) else self._left()
+        self._is_on: bool | None = None
+
+    def _begin(self) -> None:
+        """Look, once the log can be read, whether there is a long way to go."""
+        left = 0 if self._parts.store.watermarks(self._live.number) else self._left()
         self._is_on = left > _LONG
         if self._is_on:
             os.nice(_LESS_IMPORTANT)
@@ -30,6 +34,8 @@ class Arriving:
 
     def is_over(self) -> bool:
         """Say whether it was on, and nearly all is folded; and how much is left, in the journal."""
+        if self._is_on is None:
+            self._begin()
         if not self._is_on:
             return False
         left = self._left()

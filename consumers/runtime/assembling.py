@@ -41,7 +41,11 @@ def assemble(
         control=control,
         subscribe=subscribe(settings, name, log, batch=batch),
         guard=guard,
-        limits=Limits(settings.fold_batch_s, settings.fold_alone_s, ladder),
+        limits=Limits(
+            settings.fold_batch_s,
+            loaded.deadline_s if loaded.handles else settings.fold_alone_s,
+            ladder,
+        ),
         batch=batch,
         patience=patience,
         queue=queue_of(settings, name, batch=batch),

@@ -40,11 +40,11 @@ class Away:
         if self._queue is None:
             return Queued.STAYS
         if not away:
-            back, self.detached = self.detached, False
-            return Queued.COMES_BACK if back else Queued.STAYS
-        if self.detached or time.monotonic() < self._look_at:
+            return Queued.COMES_BACK if self.detached else Queued.STAYS
+        if time.monotonic() < self._look_at:
             return Queued.STAYS
         self._look_at = time.monotonic() + _LOOK_EVERY_S
+        # Also of one that was let go: it may not have been deleted, or somebody made it again.
         return Queued.GOES if (self._queue.length() or 0) > self._bound else Queued.STAYS
 
     def detach(self) -> None:

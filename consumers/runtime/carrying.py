@@ -30,8 +30,10 @@ class Carrying:
         self._next_at = 0.0
 
     def stop(self) -> None:
-        """Another worker leads, and goes on from the bookmark."""
-        self._relay = None
+        """Let go: whoever goes on begins at the bookmark."""
+        if self._relay is not None:
+            self._relay.close()
+            self._relay = None
 
     def step(self) -> bool:
         """Carry some facts on; where the way is closed, that waits, and nothing else does."""

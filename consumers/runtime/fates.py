@@ -28,7 +28,8 @@ class Fate:
 
     `attempts` is how often it failed. A strike is written before a suspect is folded, and is
     replaced by its fate: whoever finds one knows that the process ended in between. `needs` is the
-    version of the fact that this code does not know yet.
+    version of the fact that this code does not know yet; `by` is the place of the worker that
+    wrote the last strike.
     """
 
     state: State
@@ -41,6 +42,7 @@ class Fate:
     first_ms: int | None = None
     last_ms: int | None = None
     version: int | None = None
+    by: str = ""
 
 
 APPLIED = Fate(state=State.APPLIED)
@@ -100,11 +102,16 @@ class Ladder:
 def _asked_for(error: BaseException) -> float:
     """Return how long the other end wants to be left alone, in seconds, at most a day."""
     asked = getattr(error, "retry_after_s", 0.0)
-    return min(float(asked), _LONGEST_WAIT_S) if isinstance(asked, int | float) else 0.0
+    return float(min(asked, _LONGEST_WAIT_S)) if isinstance(asked, int | float) else 0.0
 
 
-def struck(before: Fate | None, *, now_ms: int, version: int) -> Fate:
-    """Return the fate that is committed before a suspect is folded; the last strike is dead."""
+def struck(
+    before: Fate | None, *, now_ms: int, version: int, within_s: float = 0.0, by: str = ""
+) -> Fate:
+    """Return the fate that is committed before a suspect is folded; the last strike is dead.
+
+    It is due for others only `within_s` later: until then the worker `by` may be at it.
+    """
     strikes = (before.strikes if before else 0) + 1
     if before and before.reason == TOGETHER:
         before = replace(before, reason="")
@@ -112,7 +119,8 @@ def struck(before: Fate | None, *, now_ms: int, version: int) -> Fate:
         before or Fate(state=State.RETRYING, first_ms=now_ms),
         state=State.RETRYING,
         strikes=strikes,
-        due_ms=now_ms,
+        due_ms=now_ms + int(within_s * 1000),
+        by=by,
         last_ms=now_ms,
         version=version,
     )

@@ -25,6 +25,7 @@ class Guard:
     def __init__(self, traces: Path, *, memory_bytes: int = 256 << 20) -> None:
         """Open the file; `memory_bytes` is what the process may grow by from now on."""
         self._path = traces
+        self.place = f"{os.uname().nodename}:{traces}"
         self._memory = memory_bytes
         self.last_words = traces.read_text(errors="replace") if traces.exists() else ""
         self._file = traces.open("w")

@@ -50,6 +50,7 @@ class Leading:
         self._live, self._worker = live, worker
         wake_waiting(self._store, live.number)
         self._desk.begin_again()
+        self._carrying.stop()  # a relay of its own for each generation, as for each process
         self._building.resume(live, suspects=suspects)
         if self._parts.queue is not None:
             self._healing.begin(live, suspects=suspects)
@@ -65,13 +66,20 @@ class Leading:
         """Do some of everything; say whether there was anything to do."""
         moved = self._carrying.step()
         if not stands_still(self._parts, self._live):
-            guard = self._parts.guard
-            moved |= take_due(
-                self._parts.log, self._store, self._worker, self._live.number, guard=guard
-            )
+            moved |= self._take_due()
             moved |= self._healing.step(busy=busy)
         moved |= self._building.step(self._live, swapped=swapped)
         return self._desk.serve(self._start) or moved
+
+    def _take_due(self) -> bool:
+        parts, live = self._parts, self._live
+
+        def still() -> bool:
+            return parts.patience.stopped or stands_still(parts, live)
+
+        return take_due(
+            parts.log, self._store, self._worker, live.number, guard=parts.guard, still=still
+        )
 
     def check(self) -> None:
         """Stop the consumer where the log is older than what it has seen."""

@@ -36,14 +36,22 @@ class Runner:
         self._check_at = 0.0
         self._lost = self._busy = False
         self._held: Batch | None = None
-        self._leads = (lead := self._store.lead()) is not Lead.NONE
+        self._owed = 0
+        lead = self._store.lead()
+        # Held already: another try to begin in this process has ended in an outage.
+        lead = Lead.INHERITED if lead is Lead.HELD else lead
+        self._leads = lead is not Lead.NONE
         self._act = act_of(parts.loaded, born=self._born_at())
         self._leading = Leading(parts, self._worker)
-        suspects = self._begin(lead)
-        self._go_live(suspects)
-        if self._leads:
-            self._take_lead(suspects)
-        self._arriving = Arriving(parts, self._generation)
+        self._owed = self._begin(lead)
+        self._go_live(self._owed)
+        try:
+            if self._leads:
+                self._take_lead()
+            self._arriving = Arriving(parts, self._generation)
+        except BaseException:
+            self._subscription.close()  # it would go on taking what nobody folds
+            raise
 
     def _born_at(self) -> datetime:
         """Return when this consumer first went live: what was accepted before is history."""
@@ -56,16 +64,17 @@ class Runner:
         loaded = self._parts.loaded
         self._store.set_mark("code", loaded.code)
         live = self._store.live() or self._leading.new_generation()
-        if self._parts.guard.last_words or lead is Lead.INHERITED:
-            explain_strike(self._store, self._parts.guard.last_words)
-        if not self._leads:
-            return 0
-        self._store.set_mark("problem", None)
         if loaded.handles and live.bindings != loaded.bindings:
             raise PacelineError(
                 f"The bindings of {self._name} have changed, and a handler never begins anew: give "
                 f"it another name, or take it away first: `paceline consumers remove {self._name}`."
             )
+        guard = self._parts.guard
+        if guard.last_words or lead is Lead.INHERITED:
+            explain_strike(self._store, guard.last_words, by=guard.place)
+        if not self._leads:
+            return 0
+        self._store.set_mark("problem", None)
         if not loaded.handles and live.version == loaded.version and live.code != loaded.code:
             logger.warning(
                 "the code changed and its version did not: raise it, and it is rebuilt",
@@ -95,18 +104,24 @@ class Runner:
             guard=parts.guard,
             limits=parts.limits,
             act=self._act,
+            bindings=generation.bindings,
             since_ms=generation.since_ms,
         )
 
     def _go_live(self, suspects: int = 0) -> None:
         live = self._live()
-        self._generation, self._live_worker, self._held = live, self._worker(live), None
-        start = self._store.watermarks(live.number)
+        worker, start = self._worker(live), self._store.watermarks(live.number)
         self._subscription = self._parts.subscribe(live.bindings, start, suspects)
         self._batches: Iterator[Batch] = self._subscription.batches()
+        # Last, because whoever finds these set takes it for done.
+        self._generation, self._live_worker, self._held = live, worker, None
+        self._away.detached = False
 
-    def _take_lead(self, suspects: int) -> None:
-        self._leading.begin(self._generation, self._live_worker, suspects=suspects)
+    def _take_lead(self) -> None:
+        """Begin to lead; where that fails halfway, the next look begins it again."""
+        self._leads = False
+        self._leading.begin(self._generation, self._live_worker, suspects=self._owed)
+        self._leads, self._owed = True, 0
 
     def run(self) -> None:
         """Turn until stopped; a clean end says so, so that the next start suspects nobody."""
@@ -154,7 +169,7 @@ class Runner:
         self._subscription.close()
         self._go_live()
         if self._leads:
-            self._take_lead(0)
+            self._take_lead()
 
     def _swapped(self) -> None:
         self._store.set_mark("problem", None)
@@ -187,12 +202,16 @@ class Runner:
             self._go_live()
 
     def _check_lead(self, lead: Lead) -> None:
-        if lead in (Lead.TAKEN, Lead.INHERITED):
-            self._leads = True
-            self._take_lead(self._suspects(lead))
-        elif lead is Lead.NONE and self._leads:
-            self._leads = False
-            self._leading.stop()
+        if lead is Lead.NONE:
+            if self._leads:
+                self._leads = False
+                self._leading.stop()
+            return
+        if lead is Lead.INHERITED:
+            self._owed = self._suspects(lead)
+        # It may have been taken and the answer lost, or taking it may have ended halfway.
+        if lead is not Lead.HELD or not self._leads:
+            self._take_lead()
 
     def _still(self) -> bool:
         return stands_still(self._parts, self._generation)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
+from events.settings import LONGEST_RUNG_S
 from events.topology import check_pattern
 
 _INDEX = re.compile(r"\A[a-z0-9_-]{1,64}\Z")
@@ -50,8 +51,10 @@ def _number_problems(made: Any) -> Iterable[str]:
         yield f"deadline_s is {deadline_s!r:.80}; write seconds, at most {_LONGEST_S}"
     ladder_s = getattr(made, "ladder_s", (1,))
     rungs = ladder_s if isinstance(ladder_s, tuple | list) else ()
-    if not rungs or not all(rung.__class__ in (int, float) and rung > 0 for rung in rungs):
-        yield f"ladder_s is {ladder_s!r:.80}; write a tuple of seconds such as (1, 10, 60)"
+    if not rungs or not all(
+        rung.__class__ in (int, float) and 0 < rung <= LONGEST_RUNG_S for rung in rungs
+    ):
+        yield f"ladder_s is {ladder_s!r:.80}; write seconds, at most {LONGEST_RUNG_S}: (1, 10, 60)"
 
 
 def _since_problems(since: Any) -> Iterable[str]:

@@ -1,13 +1,15 @@
 """How a worker starts: strangers' code is loaded, and what the last one left is taken up."""
 
 import time
+from contextlib import suppress
 from dataclasses import replace
 
-from consumers.runtime.fates import TOGETHER, State
+from consumers.runtime.fates import TOGETHER, Fate, State
 from consumers.runtime.guard import Guard, cause
 from consumers.runtime.places import WorkerPlace
 from consumers.runtime.registry import Found, Loaded, Unfit, load
 from consumers.runtime.store import Change, Commit, Store, each_open
+from events.errors import Overtaken
 
 _LONGEST_TRACE = 8_000
 
@@ -38,30 +40,43 @@ def _say_problem(store: Store, problem: str) -> None:
         store.set_mark("problem", problem)
 
 
-def explain_strike(store: Store, words: str) -> None:
-    """Move the last words of the process that ended into the strike of what it was folding."""
+def explain_strike(store: Store, words: str, *, by: str) -> None:
+    """Move the last words of a process that ended into the strike of what it was folding.
+
+    `by` is its place: other workers may have strikes of their own, and live.
+    """
     struck = (
         (fate.last_ms or 0, generation.number, position, fate)
         for generation in store.generations()
         for page in each_open(store, generation.number, State.RETRYING)
         for position, fate in page
-        if fate.strikes
+        if fate.strikes and fate.by == by
     )
     latest = max(struck, key=lambda one: one[0], default=None)
     if latest:
         _, generation, position, fate = latest
         told = replace(fate, reason=cause(words), trace=words[-_LONGEST_TRACE:])
-        store.commit(generation, Commit(changes=[Change(position, fate, told)]))
+        with suppress(Overtaken):  # another worker has it already
+            store.commit(generation, Commit(changes=[Change(position, fate, told)]))
 
 
 def wake_waiting(store: Store, generation: int) -> None:
-    """Make due what waits for newer code, which this may be, or for a process that has ended."""
+    """Make due what waits for newer code, which this may be, or for a process that has ended.
+
+    A strike may be of a worker that lives, where there are several; its time comes by itself.
+    """
     now_ms = int(time.time() * 1000)
+
+    def waits(fate: Fate) -> bool:
+        ended = fate.reason == TOGETHER or (fate.strikes > 0 and not store.shared)
+        return fate.needs is not None or ended
+
     for page in each_open(store, generation, State.RETRYING):
         changes = [
             Change(position, fate, replace(fate, due_ms=now_ms))
             for position, fate in page
-            if fate.needs is not None or fate.reason == TOGETHER
+            if waits(fate)
         ]
-        if changes:
-            store.commit(generation, Commit(changes=changes))
+        with suppress(Overtaken):  # a worker that lives has one of them in hand
+            if changes:
+                store.commit(generation, Commit(changes=changes))

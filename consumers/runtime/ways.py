@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 # What a broker brings at once; more would wait in this process, and be lost with it.
 _QUEUE_BATCH = 2_000
+_CARRIED_WITHIN_S = 2.0
 
 
 def readers(settings: Settings) -> "FileReaders | MongoReaders":
@@ -81,8 +82,9 @@ def carries(settings: Settings, patience: Patience) -> Carry | None:
         return None
 
     def carry(sources: Callable[[], Sequence[Source]], bookmarks: Bookmarks) -> Relay:
-        log, out = shared_log(settings), publisher(settings)
-        return Relay((), log, out, bookmarks, patience=patience, further=sources)
+        # The worker waits for it, and folds nothing meanwhile: what is late comes from the log.
+        log, out = shared_log(settings), publisher(settings, wait_s=_CARRIED_WITHIN_S)
+        return Relay((), log, out, bookmarks, patience=patience, further=sources, unconfirmed_s=0.0)
 
     return carry
 

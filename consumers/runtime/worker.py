@@ -16,7 +16,7 @@ from consumers.runtime.rate import Rate
 from consumers.runtime.store import Change, Commit, Store
 from events.bus import UNREADABLE, Batch, Delivery
 from events.envelope import Event, read_envelope
-from events.errors import NewerVersion, Overtaken, Refused, Undecodable
+from events.errors import NewerVersion, Outage, Overtaken, Refused, Undecodable
 from events.log import Position, Watermarks
 from events.topology import wanted
 
@@ -24,7 +24,7 @@ __all__ = ["IN_HAND", "Limits", "Worker"]
 
 logger = structlog.get_logger(__name__)
 IN_HAND = "in-hand"
-_ALONE_AT_MOST = 100
+_ALONE_AT_MOST, _TOGETHER_AT_MOST = 100, 500
 _ASIDE_S = 0.02
 
 
@@ -45,10 +45,12 @@ class Worker:
         guard: Guard,
         limits: Limits,
         act: Act | None = None,
+        bindings: Sequence[str] | None = None,
         since_ms: int = 0,
     ) -> None:
         self._consumer, self._store, self._generation = consumer, store, generation
-        self._bindings = tuple(consumer.bindings)
+        # What a generation wants, and not what newer code would: the queue is bound for it.
+        self._bindings = tuple(bindings or consumer.bindings)
         self._guard, self._limits = guard, limits
         self._rate = Rate()
         self._together: tuple[Sequence[Delivery], Fate] | None = None
@@ -68,10 +70,12 @@ class Worker:
         """
         deliveries = [one for one in batch.deliveries if self._is_for_us(one)]
         self._say_in_hand(len(deliveries))
+        self._alone.give_back()
         applied = self._finish_together()
         suspects = self._without_row([one for one in deliveries if _may_end_us(one)])
         if len(suspects) > _ALONE_AT_MOST:
-            applied += self._take_together(suspects)
+            for start in range(0, len(suspects), _TOGETHER_AT_MOST):
+                applied += self._take_together(suspects[start : start + _TOGETHER_AT_MOST])
         else:
             for suspect in suspects:
                 applied += self.apply_alone(suspect, None)
@@ -107,6 +111,9 @@ class Worker:
             self._store.commit(self._generation, Commit(changes=changes))
         except Overtaken:
             return 0  # Others have them in hand too.
+        except Refused as refusal:
+            # Nothing of anybody's content is in it: the server had no time or room just now.
+            raise Outage(str(refusal)) from refusal
         self._together = suspects, waits
         return self._finish_together()
 

@@ -19,7 +19,6 @@ from events.log import Appended
 from events.topology import EXCHANGE
 
 logger = structlog.get_logger(__name__)
-_READY_WITHIN_S = 5.0
 _LEAST_WAIT_S, _MOST_WAIT_S = 0.05, 5.0
 _GOODBYE_S = 2.0
 
@@ -36,6 +35,7 @@ class RabbitPublisher:
         exchange: str = EXCHANGE,
         routing_key: str | None = None,
         confirm_s: float = 10.0,
+        ready_s: float = 5.0,
     ) -> None:
         """Connect in the background; `routing_key` stands for each event's own.
 
@@ -44,7 +44,7 @@ class RabbitPublisher:
         self._parameters = parameters(url, name="paceline relay")
         self._address = address(url)
         self._exchange, self._routing_key = exchange, routing_key
-        self._confirm_s = confirm_s
+        self._confirm_s, self._ready_s = confirm_s, ready_s
         self._changed = threading.Condition()
         self._closing = threading.Event()
         self._connection: Any = None
@@ -70,7 +70,7 @@ class RabbitPublisher:
         if not events:
             return sending
         with self._changed:
-            if not self._changed.wait_for(self._usable, _READY_WITHIN_S):
+            if not self._changed.wait_for(self._usable, self._ready_s):
                 raise Outage(f"The broker at {self._address} takes nothing: {self._why()}.")
             self._sendings.append(sending)
             self._connection.ioloop.add_callback_threadsafe(partial(self._send, sending))

@@ -55,7 +55,7 @@ class RabbitSubscription:
         check_s: float = 5.0,
         answer_s: float = 10.0,
     ) -> None:
-        """Open the queue in the background and bind it; `former` bindings are taken away.
+        """Open the queue in the background, once somebody takes; unbind `former` bindings.
 
         At most `size` deliveries come at once, and `prefetch` are on their way or not acked. What
         is declared and bound is looked at again every `check_s`, because a queue or an exchange
@@ -79,15 +79,20 @@ class RabbitSubscription:
         self._connection: BlockingConnection | None = None
         self._channel: Any = None
         self._thread = threading.Thread(target=self._run, name=self._queue, daemon=True)
-        self._thread.start()
+
+    def _start(self) -> None:  # once somebody takes: what is prefetched is kept from all others
+        if self._thread.ident is None and not self._closing.is_set():
+            self._thread.start()
 
     def wait_until_ready(self, seconds: float) -> bool:
         """Wait until the queue is bound and consumed, for so long at most; say whether it is."""
+        self._start()
         return self._ready.wait(seconds)
 
     def batches(self) -> Iterator[Batch]:
         """Yield batches, for ever; an empty one when nothing came for a moment, or nothing can."""
         while True:
+            self._start()
             yield Batch(self._taken())
 
     def _taken(self) -> list[Delivery]:
@@ -106,15 +111,15 @@ class RabbitSubscription:
     def close(self) -> None:
         """Let the connection go; what was not acked comes again to the next one."""
         self._closing.set()
+        if self._thread.ident is None:
+            return
         self._soon(lambda: None)
         self._thread.join(_GOODBYE_S)
-        connection = self._connection
-        if connection is not None:
+        if (connection := self._connection) is not None:
             link = connection._impl
+            drop = partial(abort, link, "closing takes too long")
             with suppress(ConnectionWrongStateError):
-                link._adapter_add_callback_threadsafe(
-                    partial(abort, link, "closing takes too long")
-                )
+                link._adapter_add_callback_threadsafe(drop)
             self._thread.join(_GOODBYE_S)
 
     def _soon(self, call: Any) -> None:

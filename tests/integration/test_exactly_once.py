@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumers.runtime.fates import State
+from consumers.runtime.starting import wake_waiting
 from consumers.runtime.store import Commit
 from events.bus import Batch, Delivery
 from events.envelope import Event
@@ -284,6 +285,7 @@ def _deliver(world: World, deliveries: list[Delivery], suspected: list[bool], en
 def _retry(world: World) -> None:
     """Take what is due until nothing is, as a worker does between two batches."""
     number = world.live.number
+    wake_waiting(world.store, number)  # as the next process does
     while due := world.store.open_fates(number, State.RETRYING, due_ms=int(time.time() * 1000)):
         for position, fate in due:
             row = world.log.scan(Selection(after=position.number - 1), limit=1)[0]

@@ -350,7 +350,9 @@ def test_what_an_ended_generation_left_is_dropped_with_the_next_swap(one: MongoS
     one.swap(third, expected=built)
     names = {name for name in one._db.list_collection_names() if name[-1].isdecimal()}
     numbers = {built, third}
-    assert names == {f"{kind}_{number}" for kind in ("fates", "documents") for number in numbers}
+    assert names == {
+        f"{kind}_{number}" for kind in ("fates", "facts", "documents") for number in numbers
+    }
 
 
 # Commits

@@ -268,7 +268,9 @@ def test_last_words_go_into_the_strike_of_what_was_folded_last(world: World) -> 
     positions = [delivery.position for delivery in world.deliveries()]
     world.fresh()
     for at, position in enumerate(positions):
-        fate = Fate(state=State.RETRYING, strikes=2, due_ms=1, last_ms=at + 1, reason="before")
+        fate = Fate(
+            state=State.RETRYING, strikes=2, due_ms=1, last_ms=at + 1, reason="before", by="here"
+        )
         world.store.commit(world.live.number, Commit(changes=[Change(position, None, fate)]))
     world.store.set_mark("running", "1")
     world.guard = StillGuard("Timeout (0:00:05)!\nin fold, line 7")

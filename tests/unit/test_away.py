@@ -87,11 +87,10 @@ def test_who_is_back_is_told_once_that_the_queue_must_be_made_again(
     watch = away(queue)
     watch.check(away=True)
     watch.detach()
-    assert [watch.check(away=False) for _ in range(3)] == [
-        Queued.COMES_BACK,
-        Queued.STAYS,
-        Queued.STAYS,
-    ]
+    # Until it was made again, which may fail the first time.
+    assert [watch.check(away=False) for _ in range(2)] == [Queued.COMES_BACK] * 2
+    watch.detached = False
+    assert watch.check(away=False) is Queued.STAYS
 
 
 def test_who_stands_still_again_is_looked_at_again(clock: SimpleNamespace) -> None:
@@ -101,7 +100,7 @@ def test_who_stands_still_again_is_looked_at_again(clock: SimpleNamespace) -> No
     watch.detach()
     clock.now += 60
     assert watch.check(away=True) is Queued.STAYS  # it is gone already
-    watch.check(away=False)
+    watch.detached = False
     queue.is_long = 2_000
     clock.now += 60
     assert watch.check(away=True) is Queued.GOES

@@ -169,7 +169,9 @@ def each_open(
 
 
 class Store(StoreReader, Protocol):
-    """What the worker writes."""
+    """What the worker writes; several workers may, where it is `shared`."""
+
+    shared: bool
 
     def begin(
         self,

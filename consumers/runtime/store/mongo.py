@@ -38,6 +38,8 @@ class MongoStore(MongoStoreReader):
     leaves open when it dies.
     """
 
+    shared = True
+
     def __init__(self, client: Client, name: str, worker: str) -> None:
         """Make the collections where they are not yet; `worker` is told apart from all others."""
         super().__init__(client, name)

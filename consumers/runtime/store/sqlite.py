@@ -39,6 +39,8 @@ _KEYS_AT_ONCE = 10_000  # a statement has 32,766 places
 class SqliteStore(SqliteGenerations):
     """The writing side; the caller holds the file's lock."""
 
+    shared = False
+
     def __init__(self, path: Path, *, vfs: str | None = None) -> None:
         """Open or make the file."""
         super().__init__(connect(path, vfs=vfs, cache_kib=65_536), path)
