@@ -7,6 +7,10 @@ from consumers.runtime.folding import Act, fold_batch
 from consumers.runtime.handling import Handling
 from consumers.runtime.reacting import Reacting
 from consumers.runtime.registry import Loaded
+from consumers.runtime.store import Store
+from events.errors import PacelineError
+
+_KIND = "kind"
 
 
 def act_of(loaded: Loaded, *, born: datetime) -> Act:
@@ -26,3 +30,27 @@ def since_ms(loaded: Loaded, now: datetime) -> int:
         return 0
     since = now if loaded.since == "now" else datetime.fromisoformat(loaded.since)
     return int(since.astimezone(UTC).timestamp() * 1000)
+
+
+def check_kind(loaded: Loaded, store: Store) -> None:
+    """Raise PacelineError, and say so in the store, where a handler would take over a wrong state.
+
+    A handler has one generation for ever, of the bindings that it began with; and what was folded
+    is no state of a handler, nor the other way round.
+    """
+    name, kind = loaded.name, "handler" if loaded.handles else "projection"
+    live, before = store.live(), store.mark(_KIND) or kind
+    if live is not None and before != kind:
+        changed = f"{name} was a {before} and is a {kind} now"
+    elif live is not None and loaded.handles and live.bindings != loaded.bindings:
+        changed = f"The bindings of {name} have changed"
+    else:
+        store.set_mark(_KIND, kind)
+        return
+    says = (
+        f"{changed}, and a handler never begins anew: give it another name, or take it away first: "
+        f"`paceline consumers remove {name}`."
+    )
+    if not store.running():  # else others run well with the code that they have
+        store.set_mark("problem", says)
+    raise PacelineError(says)

@@ -102,7 +102,8 @@ class Ladder:
 def _asked_for(error: BaseException) -> float:
     """Return how long the other end wants to be left alone, in seconds, at most a day."""
     asked = getattr(error, "retry_after_s", 0.0)
-    return float(min(asked, _LONGEST_WAIT_S)) if isinstance(asked, int | float) else 0.0
+    # Bounded before it is a float: an int may be too large to be one.
+    return float(max(0, min(asked, _LONGEST_WAIT_S))) if isinstance(asked, int | float) else 0.0
 
 
 def struck(

@@ -50,7 +50,7 @@ class Guard:
         try:
             yield
         except MemoryError:
-            self._leave()
+            self.leave()
         finally:
             faulthandler.cancel_dump_traceback_later()
 
@@ -61,7 +61,8 @@ class Guard:
         faulthandler.dump_traceback(self._file, all_threads=True)
         os._exit(1)
 
-    def _leave(self) -> None:
+    def leave(self) -> None:
+        """End the process for the MemoryError that is being handled, and write where it was."""
         _bound_memory(None)
         self._file.write("MemoryError: the worker grew past its bound.\n" + traceback.format_exc())
         self._file.flush()

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from threading import Barrier
 from typing import Any
 
 from consumers.runtime.folding import Folded, Load
@@ -28,13 +29,17 @@ class Handling:
 
     def __init__(self, handler: Any, *, concurrency: int, deadline_s: float) -> None:
         self._handler, self._deadline_s = handler, deadline_s
-        self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="handle")
+        self._done: set[str] = set()
+        self._pool = _started(concurrency)
 
     def __call__(
         self, events: Sequence[Event], load: Load, *, guard: Guard, deadline_s: float
     ) -> Folded:
         """Return which events failed; `deadline_s` is for folds, a handler has its own."""
         quiet = {} if getattr(self._handler, "history", False) else self._quiet(events)
+        # What was called for and could not be committed comes again at once, and for as long as
+        # there is no room: the outside world shall hear of it once.
+        done = self._done & {event.id for event in events}
         since: dict[int, float] = {}
 
         def call(place: int) -> None:
@@ -47,10 +52,12 @@ class Handling:
         calls = {
             self._pool.submit(call, place): place
             for place in range(len(events))
-            if place not in quiet
+            if place not in quiet and events[place].id not in done
         }
         self._await(calls, since, guard)
-        failures = {place: error for one, place in calls.items() if (error := one.exception())}
+        ended = {place: one.exception() for one, place in calls.items()}
+        failures = {place: error for place, error in ended.items() if error is not None}
+        self._done = done | {events[place].id for place in ended.keys() - failures.keys()}
         return Folded([], {**quiet, **failures}, [])
 
     def _quiet(self, events: Sequence[Event]) -> dict[int, BaseException]:
@@ -60,8 +67,29 @@ class Handling:
         pending = set(calls)
         while pending:
             done, pending = wait(pending, timeout=_LOOK_EVERY_S)
-            if any(isinstance(one.exception(), MemoryError) for one in done):
-                raise MemoryError
+            for one in done:
+                if isinstance(error := one.exception(), MemoryError):
+                    _leave(error, guard)
             begun = min(list(since.values()), default=time.monotonic())
             if time.monotonic() - begun > self._deadline_s:
                 guard.expire(self._deadline_s)
+
+
+def _started(concurrency: int) -> ThreadPoolExecutor:
+    """Return a pool with all of its threads.
+
+    Their stacks are memory that a worker has at its start, and not what it may grow by.
+    """
+    pool, all_there = ThreadPoolExecutor(concurrency, "handle"), Barrier(concurrency + 1)
+    for _ in range(concurrency):
+        pool.submit(all_there.wait)
+    all_there.wait()
+    return pool
+
+
+def _leave(error: MemoryError, guard: Guard) -> None:
+    """End the process as a fold does, at once: what else is in flight may hang."""
+    try:
+        raise error
+    except MemoryError:
+        guard.leave()

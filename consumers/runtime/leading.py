@@ -95,6 +95,11 @@ class Leading:
     def _start(self, request: Request) -> Iterator[None]:
         logger.info("asked", action=request.verb, consumer=self._name, operation=request.id)
         control = self._parts.control
+        if request.verb == "rebuild" and self._parts.loaded.handles:
+            raise PacelineError(
+                f"{self._name} is a handler, and never begins anew: it would send all of it again. "
+                f"What it was never called for: `paceline replay --consumer {self._name} --act`."
+            )
         if request.verb == "rebuild":
             return self._building.rebuild(request, self._live)
         if request.verb in ("pause", "resume"):

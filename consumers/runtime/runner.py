@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import structlog
 
-from consumers.runtime.acting import act_of
+from consumers.runtime.acting import act_of, check_kind
 from consumers.runtime.arriving import Arriving
 from consumers.runtime.away import Away, Queued
 from consumers.runtime.guard import Swollen
@@ -37,6 +37,7 @@ class Runner:
         self._lost = self._busy = False
         self._held: Batch | None = None
         self._owed = 0
+        check_kind(parts.loaded, self._store)
         lead = self._store.lead()
         # Held already: another try to begin in this process has ended in an outage.
         lead = Lead.INHERITED if lead is Lead.HELD else lead
@@ -64,11 +65,6 @@ class Runner:
         loaded = self._parts.loaded
         self._store.set_mark("code", loaded.code)
         live = self._store.live() or self._leading.new_generation()
-        if loaded.handles and live.bindings != loaded.bindings:
-            raise PacelineError(
-                f"The bindings of {self._name} have changed, and a handler never begins anew: give "
-                f"it another name, or take it away first: `paceline consumers remove {self._name}`."
-            )
         guard = self._parts.guard
         if guard.last_words or lead is Lead.INHERITED:
             explain_strike(self._store, guard.last_words, by=guard.place)

@@ -3,7 +3,7 @@
 import inspect
 import re
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from events.settings import LONGEST_RUNG_S
@@ -12,6 +12,7 @@ from events.topology import check_pattern
 _INDEX = re.compile(r"\A[a-z0-9_-]{1,64}\Z")
 _FIELD = re.compile(r"\A-?[A-Za-z_][A-Za-z0-9_]*\Z")
 _MOST_THREADS, _LONGEST_S = 64, 300
+_ACTS = ("fold", "handle")  # called for what they do: what they return is not looked at
 _METHODS = {"keys": ("event",), "fold": ("event", "documents")}
 
 
@@ -24,6 +25,7 @@ def problems(name: str, made: Any) -> Iterable[str]:
         yield f"version is {version!r:.80}; write version = 1, and raise it when the fold changes"
     yield from _binding_problems(getattr(made, "bindings", None))
     yield from _kind_problems(made)
+    yield from _ladder_problems(getattr(made, "ladder_s", (1,)))
     yield from _since_problems(getattr(made, "since", None))
     yield from _index_problems(getattr(made, "indexes", {}))
     yield from _read_problems(getattr(made, "reads", {}))
@@ -49,20 +51,25 @@ def _number_problems(made: Any) -> Iterable[str]:
     deadline_s = getattr(made, "deadline_s", 10.0)
     if deadline_s.__class__ not in (int, float) or not 0 < deadline_s <= _LONGEST_S:
         yield f"deadline_s is {deadline_s!r:.80}; write seconds, at most {_LONGEST_S}"
-    ladder_s = getattr(made, "ladder_s", (1,))
+
+
+def _ladder_problems(ladder_s: Any) -> Iterable[str]:
     rungs = ladder_s if isinstance(ladder_s, tuple | list) else ()
-    if not rungs or not all(
-        rung.__class__ in (int, float) and 0 < rung <= LONGEST_RUNG_S for rung in rungs
-    ):
-        yield f"ladder_s is {ladder_s!r:.80}; write seconds, at most {LONGEST_RUNG_S}: (1, 10, 60)"
+    if not rungs or not all(map(_is_wait, rungs)):
+        yield f"ladder_s is {ladder_s!r:.80}; write a tuple of seconds such as (1, 10, 60)"
+
+
+def _is_wait(rung: Any) -> bool:
+    return rung.__class__ in (int, float) and 0 < rung <= LONGEST_RUNG_S
 
 
 def _since_problems(since: Any) -> Iterable[str]:
     if since is None or since == "now":
         return
     try:
-        aware = datetime.fromisoformat(since).tzinfo is not None
-    except (TypeError, ValueError):
+        moment = datetime.fromisoformat(since)
+        aware = moment.tzinfo is not None and moment.astimezone(UTC) is not None
+    except (TypeError, ValueError, OverflowError):
         aware = False
     if not aware:
         yield f'since is {since!r:.80}; write "now", or a time such as "2026-11-01T00:00:00+00:00"'
@@ -85,7 +92,7 @@ def _method_problems(name: str, arguments: tuple[str, ...], method: Any) -> Iter
         yield f"{name}() is missing; {cure}"
         return
     # Called, these would return something that waits for its first step, and fold nothing.
-    if inspect.iscoroutinefunction(method) or (name == "fold" and _is_generator(method)):
+    if _is_async(method) or (name in _ACTS and inspect.isgeneratorfunction(method)):
         yield f"{name}() is async or has a yield, so it would never run; {cure}"
     try:
         inspect.signature(method).bind(*arguments)
@@ -93,8 +100,8 @@ def _method_problems(name: str, arguments: tuple[str, ...], method: Any) -> Iter
         yield f"{name}() cannot be called: {error}; {cure}"
 
 
-def _is_generator(method: Any) -> bool:
-    return inspect.isgeneratorfunction(method) or inspect.isasyncgenfunction(method)
+def _is_async(method: Any) -> bool:
+    return inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method)
 
 
 def _index_problems(indexes: Any) -> Iterable[str]:

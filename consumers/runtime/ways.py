@@ -3,9 +3,10 @@
 import os
 import socket
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING
 from uuid import uuid4
+
+import structlog
 
 from consumers.runtime.control import Control
 from consumers.runtime.control.sqlite import SqliteControl
@@ -16,7 +17,6 @@ from consumers.runtime.store import Store
 from consumers.runtime.store.sqlite import SqliteStore
 from events.bus import Queue, Subscription
 from events.bus.embedded import EmbeddedSubscription
-from events.errors import Outage
 from events.lock import FileLock
 from events.log import LogReader, Watermarks
 from events.patience import Patience
@@ -28,6 +28,7 @@ from events.ways import mongo, publisher, shared_log
 if TYPE_CHECKING:
     from consumers.runtime.mongo_readers import MongoReaders
 
+logger = structlog.get_logger(__name__)
 # What a broker brings at once; more would wait in this process, and be lost with it.
 _QUEUE_BATCH = 2_000
 _CARRIED_WITHIN_S = 2.0
@@ -66,11 +67,13 @@ def fact_sources(settings: Settings) -> Callable[[], list[Source]]:
     def sources() -> list[Source]:
         found: list[Source] = []
         for name in find(settings.plugins):
-            with suppress(Outage):  # its file is just being made, or in somebody's hands
+            try:
                 store = files.store(name)
                 facts = store.facts() if store else None
                 if facts and facts.rows(0, limit=1):
                     found.append(facts)
+            except Exception as error:  # noqa: BLE001  # one file in pieces holds up no other one
+                logger.debug("no facts", action="no_facts", consumer=name, reason=str(error))
         return found
 
     return sources

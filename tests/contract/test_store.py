@@ -8,6 +8,7 @@ from functools import cmp_to_key
 from itertools import pairwise
 from pathlib import Path
 from random import Random
+from time import monotonic
 from typing import Any, Protocol
 
 import pytest
@@ -101,6 +102,17 @@ def everything(store: StoreReader) -> Any:
     return told
 
 
+def fact(number: int, *, told: str = "first") -> Sealed:
+    """A fact with an id of its own; another `told` is another content under the same id."""
+    return Sealed(id_text(number.to_bytes(16)), b"digest", f"{number} {told}".encode())
+
+
+def facts_of(store: StoreReader) -> list[Sealed]:
+    """All facts of what is live, in their order."""
+    facts = store.facts()
+    return [row.event for row in facts.rows(0, limit=1_000_000)] if facts else []
+
+
 # Each is refused beside whatever else stands in its commit.
 OVERTAKEN = {
     "a document that was changed": Commit(documents=[Written("a", 1, body(n=9))]),
@@ -122,6 +134,7 @@ GOOD = Commit(
     documents=[Written("b", 1, body(n=5)), Written("c", 0, body(n=6))],
     applied=[FOUR, Position("third", 8)],
     changes=[Change(THREE, DEAD, DISCARDED)],
+    facts=[fact(9), fact(8)],
     through={"first": 4, "third": 8},
 )
 
@@ -389,6 +402,7 @@ class StoreContract:
             Position("third", 8): APPLIED,
         }
         assert store.watermarks(live) == {"first": 4, "third": 8}
+        assert facts_of(store) == [fact(9), fact(8)]
         assert store.counts(live) == before | {
             State.APPLIED: 3,
             State.DEAD: 0,
@@ -407,7 +421,7 @@ class StoreContract:
         before = everything(store)
         with pytest.raises(Overtaken):
             store.commit(live, beside(OVERTAKEN[part], first=first))
-        assert everything(store) == before
+        assert (everything(store), facts_of(store)) == (before, [])
         store.commit(live, GOOD)
 
     def test_a_commit_to_a_generation_that_is_gone_leaves_nothing(
@@ -416,7 +430,7 @@ class StoreContract:
         before = everything(store)
         with pytest.raises(Gone):
             store.commit(live + 7, GOOD)
-        assert everything(store) == before
+        assert (everything(store), facts_of(store)) == (before, [])
 
     @pytest.mark.parametrize("first", [True, False])
     def test_a_document_over_1_mib_is_refused_with_all_of_its_commit(
@@ -430,7 +444,7 @@ class StoreContract:
         with pytest.raises(Refused, match="huge") as refused:
             store.commit(live, beside(huge, first=first))
         assert getattr(refused.value, "permanent", False)
-        assert everything(store) == before
+        assert (everything(store), facts_of(store)) == (before, [])
         largest = body(text="x" * (MIB - 20))
         store.commit(live, Commit(documents=[Written("large", 0, largest)]))
         assert store.load(live, ["large"])["large"].body == largest
@@ -844,7 +858,7 @@ class StoreContract:
     def test_facts_are_rows_in_their_order_and_of_one_id_the_first_stands(
         self, store: Store, live: int, site: StoreSite
     ) -> None:
-        one, two, other = (_fact(number) for number in (3, 1, 2))
+        one, two, other = (fact(number) for number in (3, 1, 2))
         store.commit(live, Commit(facts=[one, two, Sealed(one.id, b"another", b"later")]))
         store.commit(live, Commit(facts=[two, other]))
         facts = site.reader().facts()
@@ -857,29 +871,87 @@ class StoreContract:
         assert facts.event_id_at(numbers[2]) == other.id
         assert facts.event_id_at(numbers[2] + 1) is None
 
-    def test_a_commit_that_is_refused_leaves_no_fact(
-        self, store: Store, live: int, site: StoreSite
-    ) -> None:
-        with pytest.raises(Overtaken):
-            store.commit(live, Commit(applied=[ONE], facts=[_fact(1)]))
-        facts = site.reader().facts()
-        assert facts is not None
-        assert facts.rows(0, limit=9) == []
-
     def test_facts_are_a_source_once_their_generation_is_live(
         self, store: Store, live: int, site: StoreSite
     ) -> None:
-        store.commit(live, Commit(facts=[_fact(1)]))
+        store.commit(live, Commit(facts=[fact(1)]))
         before = site.reader().facts()
         built = begun(store, version=2).number
-        store.commit(built, Commit(facts=[_fact(1), _fact(2)]))
+        store.commit(built, Commit(facts=[fact(1), fact(2)]))
         assert before is not None
-        assert [row.event for row in before.rows(0, limit=9)] == [_fact(1)]
+        assert [row.event for row in before.rows(0, limit=9)] == [fact(1)]
         store.swap(built, expected=live)
         after = site.reader().facts()
         assert after is not None
         assert after.source_id != before.source_id
-        assert [row.event for row in after.rows(0, limit=9)] == [_fact(1), _fact(2)]
+        assert [row.event for row in after.rows(0, limit=9)] == [fact(1), fact(2)]
+
+    def test_the_facts_of_a_generation_that_was_abandoned_are_told_by_nobody(
+        self, store: Store, live: int, site: StoreSite
+    ) -> None:
+        built = begun(store, version=2).number
+        store.commit(built, Commit(facts=[fact(1)]))
+        store.abandon(built)
+        assert facts_of(site.reader()) == []
+        again = begun(store, version=2).number
+        store.commit(again, Commit(facts=[fact(2)]))
+        store.swap(again, expected=live)
+        assert facts_of(site.reader()) == [fact(2)]
+
+    def test_a_source_stays_the_same_over_a_restart_and_no_two_stores_have_one(
+        self, store: Store, live: int, site: StoreSite, new_site: Callable[[], StoreSite]
+    ) -> None:
+        store.commit(live, Commit(facts=[fact(1)]))
+        first, again = store.facts(), site.writer().facts()
+        other = new_site().writer()
+        begun(other)
+        elsewhere = other.facts()
+        assert first is not None
+        assert again is not None
+        assert elsewhere is not None
+        assert first.source_id == again.source_id != elsewhere.source_id
+        assert again.rows(0, limit=9) == first.rows(0, limit=9)
+
+    @EVERY_EXAMPLE
+    @given(st.lists(st.tuples(st.booleans(), st.lists(st.integers(1, 6), max_size=5)), max_size=6))
+    def test_whatever_is_committed_or_refused_the_first_of_each_id_stands_in_the_order_of_commits(
+        self, new_site: Callable[[], StoreSite], commits: list[tuple[bool, list[int]]]
+    ) -> None:
+        store = new_site().writer()
+        live = begun(store).number
+        store.commit(live, Commit(applied=[ONE]))
+        expected: dict[int, Sealed] = {}
+        for place, (good, numbers) in enumerate(commits):
+            told = [fact(n, told=f"{place}/{at}") for at, n in enumerate(numbers)]
+            if good:
+                store.commit(live, Commit(facts=told))
+                for number, one in zip(numbers, told, strict=True):
+                    expected.setdefault(number, one)
+            else:
+                with pytest.raises(Overtaken):
+                    store.commit(live, Commit(applied=[ONE], facts=told))
+        assert facts_of(store) == list(expected.values())
+        facts = store.facts()
+        assert facts is not None
+        rows = facts.rows(0, limit=99)
+        assert [facts.event_id_at(row.number) for row in rows] == [row.event.id for row in rows]
+        for place, row in enumerate(rows):
+            assert facts.rows(row.number, limit=99) == rows[place + 1 :]
+
+    def test_who_reads_on_from_the_last_row_misses_none_while_others_are_committed(
+        self, store: Store, live: int, site: StoreSite
+    ) -> None:
+        def commit_all() -> None:
+            for number in range(0, 300, 3):
+                some = [fact(one) for one in range(number, number + 3)]
+                store.commit(live, Commit(facts=some))
+
+        reader = site.reader()
+        with ThreadPoolExecutor(1) as threads:
+            writing = threads.submit(commit_all)
+            read = read_on(reader, count=300)
+            writing.result()
+        assert read == [fact(number) for number in range(300)]
 
     def test_where_nothing_is_live_there_are_no_facts(self, store: Store, site: StoreSite) -> None:
         assert site.reader().facts() is None
@@ -895,8 +967,17 @@ class StoreContract:
         assert begun(store, version=2).since_ms == 0
 
 
-def _fact(number: int) -> Sealed:
-    return Sealed(id_text(bytes([number] * 16)), b"digest", b"body %d" % number)
+def read_on(reader: StoreReader, *, count: int) -> list[Sealed]:
+    """What a relay reads, from the last row that it has seen on, until it has so many."""
+    read: list[Sealed] = []
+    after, deadline = 0, monotonic() + 60
+    while len(read) < count:
+        assert monotonic() < deadline, f"{len(read)} of {count} are there"
+        facts = reader.facts()
+        rows = facts.rows(after, limit=7) if facts else []
+        read += [row.event for row in rows]
+        after = rows[-1].number if rows else after
+    return read
 
 
 def listed(
@@ -1013,6 +1094,47 @@ class TestSqliteStore(StoreContract):
         again.close()
         store.close()
 
+    def test_an_older_file_has_no_facts_yet_and_gets_room_for_them(self, tmp_path: Path) -> None:
+        file = tmp_path / "totals.db"
+        store = SqliteStore(file)
+        live = begun(store).number
+        store.commit(live, Commit(documents=[Written("a", 0, body(n=1))], applied=[ONE]))
+        # As it was before there were facts.
+        store._db.execute(f"DROP TABLE facts_{live}").fetchall()
+        store._db.execute("ALTER TABLE generations DROP COLUMN since").fetchall()
+        store._db.execute("DELETE FROM marks").fetchall()
+        store.close()
+        reader = SqliteStoreReader.open(file)
+        assert reader.facts() is None
+        found = reader.live()
+        assert found is not None
+        assert (found.number, found.since_ms) == (live, 0)
+        again = SqliteStore(file)
+        again.commit(live, Commit(applied=[TWO], facts=[fact(1)]))
+        assert facts_of(reader) == facts_of(again) == [fact(1)]
+        assert again.load(live, ["a"]) == {"a": Stored(1, body(n=1))}
+        assert begun(again, version=2).since_ms == 0
+        again.close()
+        reader.close()
+
+    def test_facts_that_were_dropped_or_are_in_pieces_are_an_outage(self, tmp_path: Path) -> None:
+        file = tmp_path / "totals.db"
+        store = SqliteStore(file)
+        live = begun(store).number
+        store.commit(live, Commit(facts=[fact(1)]))
+        reader = SqliteStoreReader.open(file)
+        facts = reader.facts()
+        assert facts is not None
+        store._db.execute(f"DROP TABLE facts_{live}").fetchall()
+        store.close()
+        with pytest.raises(Outage, match="totals"):
+            facts.rows(0, limit=9)
+        with pytest.raises(Outage, match="totals"):
+            facts.event_id_at(1)
+        reader.close()  # as whoever opens a file anew that was put in its place
+        with pytest.raises(Outage, match="totals"):
+            facts.rows(0, limit=9)
+
 
 class MongoStoreSite:
     """A store in a database of its own, for any number of workers."""
@@ -1054,3 +1176,35 @@ class TestMongoStore(StoreContract):
             for store in site.opened:
                 store.close()
         mongo.drop()
+
+    def test_with_two_writers_who_reads_on_misses_no_fact_and_each_is_there_once(
+        self, site: StoreSite, store: Store, live: int
+    ) -> None:
+        count = 240
+        writers, reader = [store, site.writer()], site.reader()
+
+        def commit_all(place: int) -> None:
+            # Both tell all of them, each in an order of its own, and overtake each other.
+            numbers = list(range(count))
+            Random(place).shuffle(numbers)
+            for start in range(0, count, 8):
+                told = [fact(one, told=str(place)) for one in numbers[start : start + 8]]
+                while not _is_committed(writers[place], live, told):
+                    pass
+
+        with ThreadPoolExecutor(2) as threads:
+            writing = [threads.submit(commit_all, place) for place in (0, 1)]
+            read = read_on(reader, count=count)
+            for one in writing:
+                one.result()
+        assert sorted(one.id for one in read) == sorted(fact(n).id for n in range(count))
+        assert read == facts_of(store)
+        assert {one.body.split()[1] for one in read} == {b"0", b"1"}
+
+
+def _is_committed(store: Store, live: int, told: Sequence[Sealed]) -> bool:
+    try:
+        store.commit(live, Commit(facts=told))
+    except Overtaken:
+        return False
+    return True

@@ -341,3 +341,68 @@ def test_a_total_is_of_the_days_of_one_person(neighbour: str) -> None:
     own = _on("2026-03-02", distance_mm=100 * KM)
     others = _on("2026-03-01", distance_mm=100 * KM, user_id=neighbour)
     assert _badges([*own, *others])["total-running-100km"] == ("2026-03-02", None)
+
+
+# What it announces.
+
+
+def _told(events: Iterable[Event]) -> list[str]:
+    """The badges that are announced for ada's events, each folded alone as it comes."""
+    consumer, documents = Achievements(), dict[str, Any]()
+    told = []
+    for one in events:
+        before = {key: json.loads(json.dumps(documents.get(key, {}))) for key in consumer.keys(one)}
+        touched = {key: json.loads(json.dumps(document)) for key, document in before.items()}
+        consumer.fold(one, touched)
+        documents |= touched
+        for key, fact in consumer.react(one, before, touched):
+            assert fact == {
+                "type": "achievement.unlocked",
+                "badge": key,
+                "workout_id": one.data.workout_id,
+                "day": one.data.local_date.isoformat(),
+            }
+            told.append(key)
+    return told
+
+
+@given(HISTORIES, st.randoms(use_true_random=False))
+@settings(max_examples=100)
+def test_in_any_order_of_arrival_it_announces_the_badges_that_a_history_has_and_each_once(
+    history: list[Event], random: Random
+) -> None:
+    random.shuffle(history)
+    told = _told(history)
+    assert len(told) == len(set(told))
+    expected = {badge["badge"] for badge in _walk(history)["badges"]} if history else set()
+    assert set(told) == expected
+
+
+@pytest.mark.parametrize("length", [3, 7, 30, 100, 365])
+def test_a_streak_is_announced_with_the_day_that_closes_its_last_gap(length: int) -> None:
+    # Over the end of a leap year, with the day in the middle coming last.
+    first = date(2024, 12, 31) - (length // 2) * DAY
+    days = [str(first + n * DAY) for n in range(length)]
+    middle = days.pop(length // 2)
+    gone = {f"streak-{length}-days"}
+    assert gone.isdisjoint(_told(_on(*days)))
+    closing = _told(_on(*days, middle))
+    assert gone <= set(closing)
+    one_less = _told(_on(*days[1:], middle))
+    assert gone.isdisjoint(one_less)
+
+
+def test_a_total_is_announced_with_the_workout_that_reaches_it_whatever_its_day() -> None:
+    days = [f"2025-01-{day:02}" for day in range(1, 11)]
+    tens = _on(*days[::-1], distance_mm=10 * KM)
+    assert "total-running-100km" not in _told(tens[:9])
+    assert _told(tens)[-1] == "total-running-100km"
+    short = [*tens[:9], *_on(days[0], distance_mm=10 * KM - 1)]
+    assert "total-running-100km" not in _told(short)
+
+
+def test_a_badge_that_was_announced_is_not_announced_for_a_better_one() -> None:
+    days = _on("2025-01-05", "2025-01-04", "2025-01-03", distance_mm=21_097_500)
+    told = _told(days)
+    assert told.count("run-21.0975km") == told.count("first-workout") == 1
+    assert told[-1] == "streak-3-days"

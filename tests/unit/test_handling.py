@@ -15,7 +15,8 @@ from consumers.runtime.shape import problems
 from events.envelope import Event, from_bytes, seal
 from events.workouts import Origin
 from tests.factories import workout
-from tests.integration.doubles import StillGuard
+from tests.integration.doubles import Clock, StillGuard
+from tests.integration.world import until
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
@@ -29,6 +30,9 @@ class Watched(StillGuard):
 
     def expire(self, seconds: float) -> None:
         raise Expired(seconds)
+
+    def leave(self) -> None:
+        raise  # what is being handled
 
 
 class Does:
@@ -182,3 +186,106 @@ def test_a_wrong_handler_is_told_what_to_write(attributes: dict[str, Any], word:
 
 def test_a_right_handler_needs_neither_keys_nor_fold() -> None:
     assert list(problems("does", Does(lambda event: time.sleep(0)))) == []
+
+
+# Oddities.
+
+
+class Empty(Exception):
+    """An exception of which nothing is true."""
+
+    def __len__(self) -> int:
+        return 0
+
+
+@pytest.mark.parametrize("error", [Empty(), SystemExit(0), KeyboardInterrupt(), GeneratorExit()])
+def test_whatever_is_raised_is_a_failure(error: BaseException) -> None:
+    def act(event: Event) -> None:
+        raise error
+
+    assert handled(Does(act), events(1)).failures == {0: error}
+
+
+@pytest.mark.parametrize(
+    ("asked_s", "wait_s"),
+    [(10**400, 86_400), (float("inf"), 86_400), (float("nan"), 1), (-5, 1), (-(10**400), 1)],
+    ids=str,
+)
+def test_no_number_that_a_handler_can_think_of_breaks_the_ladder(
+    asked_s: float, wait_s: float
+) -> None:
+    assert after(Raised(retry_after_s=asked_s)).due_ms == 1_000_000 + wait_s * 1000
+
+
+def test_of_permanent_pause_and_discard_what_costs_least_is_taken() -> None:
+    assert after(Raised(permanent=True, pause=True)).state is State.RETRYING
+    assert after(Raised(pause=True, discard=True)).state is State.DISCARDED
+
+
+def test_a_pause_after_a_while_forgets_neither_attempts_nor_when_it_began() -> None:
+    before = Fate(
+        state=State.RETRYING, attempts=2, strikes=1, due_ms=5, first_ms=1, last_ms=4, version=1
+    )
+    paused = after(Raised(pause=True), before)
+    assert (paused.attempts, paused.strikes, paused.first_ms) == (2, 1, 1)
+    assert (paused.due_ms, paused.last_ms) == (1_000_000, 1_000_000)
+
+
+class LookedAt(Clock):
+    """Counts how often the thread that watches has asked."""
+
+    looks = 0
+
+    def monotonic(self) -> float:
+        self.looks += threading.current_thread() is threading.main_thread()
+        return super().monotonic()
+
+
+def test_how_long_a_call_takes_counts_from_its_own_beginning(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Each call takes 6 s of a deadline of 10 s, all of them together 18 s; each is looked at.
+    clock = LookedAt()
+    monkeypatch.setattr("consumers.runtime.handling.time", clock)
+
+    def act(event: Event) -> None:
+        clock.now += 6
+        before = clock.looks
+        until(lambda: clock.looks >= before + 3, what="it is looked at the deadline")
+
+    assert handled(Does(act), events(3), deadline_s=10).failures == {}
+    assert clock.now == 1_018
+
+
+def test_what_of_a_batch_is_history_is_discarded_and_the_rest_is_called() -> None:
+    called: list[str] = []
+    mixed = [*events(1), *events(1, origin=Origin.HISTORY, user_id="bob"), *events(1, user_id="c")]
+    made = handled(Does(lambda event: called.append(event.user_id)), mixed)
+    assert list(made.failures) == [1]
+    assert sorted(called) == ["ada", "c"]
+
+
+def test_nothing_to_do_calls_nobody() -> None:
+    assert handled(Does(lambda event: 1 / 0), []) == Folded([], {}, [])
+
+
+def test_what_was_done_and_could_not_be_committed_is_not_done_again_when_it_comes_again() -> None:
+    # As with a full disk: each turn brings the same batch again, until there is room for its fates.
+    called: list[str] = []
+    fails = {"w-1"}
+
+    def act(event: Event) -> None:
+        called.append(event.data.workout_id)
+        if event.data.workout_id in fails:
+            raise ValueError("no")
+
+    handling = Handling(Does(act), concurrency=1, deadline_s=30)
+
+    def take(given: list[Event]) -> list[int]:
+        return list(handling(given, lambda keys: {}, guard=Watched(), deadline_s=0).failures)
+
+    assert [take(events(3)) for _ in range(3)] == [[1]] * 3
+    assert (called.count("w-0"), called.count("w-1"), called.count("w-2")) == (1, 3, 1)
+    fails.clear()
+    assert take(events(3)[1:2]) == []  # a failure is not remembered, so it is tried again
+    assert called.count("w-1") == 4

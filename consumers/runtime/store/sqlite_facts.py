@@ -1,12 +1,14 @@
 """The facts of one generation in a consumer's SQLite file, as a source of the relay."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import apsw
 
 from events.envelope import Sealed, id_bytes, id_text
+from events.errors import Outage
 from events.sources import Row
-from events.sqlite import fetch, fetch_one, named_errors
+from events.sqlite import fetch, fetch_one
 
 
 def facts_sql(generation: int) -> str:
@@ -37,12 +39,24 @@ class SqliteFacts:
     def rows(self, after: int, *, limit: int) -> list[Row]:
         """Return the next rows."""
         sql = f"SELECT row, id, digest, body FROM {self._table} WHERE row > ? ORDER BY row LIMIT ?"
-        with named_errors(self._what):
+        with _readable(self._what):
             found = fetch(self._db, sql, (after, limit))
         return [Row(row, Sealed(id_text(key), digest, body)) for row, key, digest, body in found]
 
     def event_id_at(self, row: int) -> str | None:
         """Return the event's id of a row, or None where there is no such row."""
-        with named_errors(self._what):
+        with _readable(self._what):
             key = fetch_one(self._db, f"SELECT id FROM {self._table} WHERE row = ?", (row,))
         return None if key is None else id_text(key)
+
+
+@contextmanager
+def _readable(what: str) -> Iterator[None]:
+    """Name every error an Outage: a file in pieces, or a generation that was just dropped, too.
+
+    The relay reads the facts of all consumers, and goes on with those that can be read.
+    """
+    try:
+        yield
+    except apsw.Error as error:
+        raise Outage(f"The facts of {what} cannot be read: {error}.") from error
