@@ -42,7 +42,7 @@ format: .venv/.dev ## Bring the code into shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: .venv/.dev wrk ## Measure, and compare with the bare server
+bench: .venv/.dev wrk rabbitmq ## Measure, and compare with the bare server
 	$(BIN)/python -m tests.bench
 
 bench-real: .venv/.dev rabbitmq ## Measure on a RabbitMQ and a MongoDB, and compare with bare clients

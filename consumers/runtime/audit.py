@@ -110,7 +110,7 @@ def audit_consumer(
     marks = store.watermarks(live.number)
     settled = log.settled()
     # One that has not settled anything yet has rows all the same.
-    unsettled = {row.position.relay for row in log.unsettled(limit=_AT_ONCE)}
+    unsettled = {row.position.relay for row in log.unsettled(limit=_AT_ONCE, lately=False)}
     for relay in [*settled, *((marks.keys() | unsettled) - settled.keys())]:
         for rows, after, through in _stretches(log, relay):
             fates = store.rows(live.number, relay, after, through)

@@ -36,6 +36,7 @@ class Healing:
         self._next_at = 0.0
         self._left: set[Position] = set()
         self._left_at = 0.0
+        self._looks = 0
 
     def begin(self, live: Generation, *, suspects: int) -> None:
         """Sweep a generation from its watermarks on; the first `suspects` go alone."""
@@ -44,6 +45,7 @@ class Healing:
         worker, size = self._worker_of(live), self._parts.batch
         self._sweep = Sweep(log, self._store, worker, live, size=size, suspects=suspects)
         self._arrived = not arrives
+        self._looks = 0
 
     def stop(self) -> None:
         """Another worker leads, and goes on with it."""
@@ -81,7 +83,9 @@ class Healing:
         if time.monotonic() < self._left_at:
             return False
         self._left_at = time.monotonic() + _LEFT_EVERY_S
-        rows = self._parts.log.unsettled(limit=_LEFT_AT_ONCE)
+        # The first two looks are for relays that have been silent for long, too.
+        rows = self._parts.log.unsettled(limit=_LEFT_AT_ONCE, lately=self._looks > 1)
+        self._looks += 1
         old = [
             delivered(row)
             for row in rows

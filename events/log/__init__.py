@@ -97,8 +97,8 @@ class LogReader(Protocol):
         Every row of that relay up to there is there and visible; none will ever be added below.
         """
 
-    def unsettled(self, *, limit: int) -> list[Logged]:
-        """Return rows past what their relay has settled, of relays that worked within a day.
+    def unsettled(self, *, limit: int, lately: bool = True) -> list[Logged]:
+        """Return rows past what their relay has settled; `lately` of those that worked in a day.
 
         A relay that ended while it appended has left them, or one has appended them just now.
         """

@@ -44,9 +44,9 @@ class Aged:
         """Count the rows that `scan` would return without its limit."""
         return self._log.count(selection)
 
-    def unsettled(self, *, limit: int) -> list[Logged]:
+    def unsettled(self, *, limit: int, lately: bool = True) -> list[Logged]:
         """Return rows past what their relay has settled."""
-        return self._log.unsettled(limit=limit)
+        return self._log.unsettled(limit=limit, lately=lately)
 
     def conflicts(self, event_id: str | None = None) -> list[Conflict]:
         """Return the conflicting events, of one id or all."""

@@ -95,11 +95,11 @@ class MongoLogReader:
             relays.find_one({"_id": 1}, {"_id": 1}, session=session, max_time_ms=_PRIMARY_WITHIN_MS)
             self._met = now
 
-    def unsettled(self, *, limit: int) -> list[Logged]:
-        """Return rows past what their relay has settled, of relays that worked within a day."""
-        lately = {"$expr": {"$gt": ["$touched", {"$subtract": ["$$NOW", _DAY_MS]}]}}
+    def unsettled(self, *, limit: int, lately: bool = True) -> list[Logged]:
+        """Return rows past what their relay has settled; `lately` of those that worked in a day."""
+        worked = {"$expr": {"$gt": ["$touched", {"$subtract": ["$$NOW", _DAY_MS]}]}}
         with self._session() as session:
-            relays = list(self._db.relays.find(lately, session=session))
+            relays = list(self._db.relays.find(worked if lately else {}, session=session))
             past = [
                 {"place": {"$gt": place(of["_id"], of["settled"]), "$lt": place(of["_id"] + 1, 0)}}
                 for of in relays

@@ -71,16 +71,13 @@ class Installation:
 
     def begin(self) -> None:
         """Let a worker arrive; it ends then, because its successor is to run like all others."""
-        self._launch()
+        self._platform.launch("consume", "calories")
         until(self._has_all, what="all is folded", within_s=_WITHIN_S)
         self._platform.stop()
 
-    def _launch(self) -> None:
-        self._platform.launch("consume", "calories")
-
     def _has_all(self) -> bool:
         if self._platform.supervisor.poll() == 0:
-            self._launch()
+            self._platform.launch("consume", "calories")
         self._check_alive()
         return self._applied() == self._events
 
@@ -102,7 +99,7 @@ class Installation:
 
     def rebuild(self) -> Rebuilt:
         """Have it rebuilt by a worker that is new, and idle until then."""
-        self._launch()
+        self._platform.launch("consume", "calories")
         until(self._runs, what="the worker runs")
         worker = psutil.Process(self._platform.supervisor.pid)
         with closing(SqliteControl(self._folder / "control.db")) as control:

@@ -231,7 +231,7 @@ class LaggingLog:
         }
         return {relay: number for relay, number in most.items() if number}
 
-    def unsettled(self, *, limit: int) -> list[Logged]:
+    def unsettled(self, *, limit: int, lately: bool = True) -> list[Logged]:
         rows: list[Logged] = []
         for relay, number in self.held.items():
             rows += self._log.scan(Selection(relay=relay, after=number), limit=limit)

@@ -39,7 +39,7 @@ class Log:
     def count(self, selection: Selection) -> int:
         return 3 if selection == MINE else 0
 
-    def unsettled(self, *, limit: int) -> list[Logged]:
+    def unsettled(self, *, limit: int, lately: bool = True) -> list[Logged]:
         return [ROW][:limit]
 
     def conflicts(self, event_id: str | None = None) -> list[Conflict]:

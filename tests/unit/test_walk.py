@@ -50,7 +50,7 @@ class Growing:
     def get(self, event_id: str) -> Logged | None:
         raise NotImplementedError
 
-    def unsettled(self, *, limit: int) -> list[Logged]:
+    def unsettled(self, *, limit: int, lately: bool = True) -> list[Logged]:
         raise NotImplementedError
 
     def conflicts(self, event_id: str | None = None) -> list[Conflict]:

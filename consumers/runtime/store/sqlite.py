@@ -43,7 +43,7 @@ class SqliteStore(SqliteGenerations):
 
     def __init__(self, path: Path, *, vfs: str | None = None) -> None:
         """Open or make the file."""
-        super().__init__(connect(path, vfs=vfs, cache_kib=65_536), path)
+        super().__init__(connect(path, vfs=vfs, cache_kib=16_384), path)
         self._db.execute("PRAGMA wal_autocheckpoint=32000").fetchall()
         make(self._db, _SCHEMA, self._what)
         with writing(self._db, self._what):

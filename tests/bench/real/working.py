@@ -84,8 +84,8 @@ def main(consumer: str, report: str, start: str, profiles: str | None = None) ->
     die_with_supervisor()
     keep_journal(consumer)
 
-    def watched(settings: Settings, name: str, log: LogReader) -> Subscribe:
-        inner = subscribe(settings, name, log)
+    def watched(settings: Settings, name: str, log: LogReader, *, batch: int) -> Subscribe:
+        inner = subscribe(settings, name, log, batch=batch)
 
         def begin(bindings: tuple[str, ...], at: Watermarks, suspects: int) -> Subscription:
             _wait_for(Path(start), Path(report))
@@ -93,7 +93,7 @@ def main(consumer: str, report: str, start: str, profiles: str | None = None) ->
 
         return begin
 
-    with patch("cli.subscribe", watched), profiled(Path(profiles) if profiles else None):
+    with patch("consumers.runtime.assembling.subscribe", watched), profiled(Path(profiles) if profiles else None):
         cli.run_consumer(read_settings(), consumer)
 
 
