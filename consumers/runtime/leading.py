@@ -48,7 +48,7 @@ class Leading:
     def begin(self, live: Generation, worker: Worker, *, suspects: int) -> None:
         """Do it for this live generation from now on; a former worker's work is taken up."""
         self._live, self._worker = live, worker
-        wake_waiting(self._store, live.number)
+        wake_waiting(self._store, live.number, by=self._parts.guard.place)
         self._desk.begin_again()
         self._carrying.stop()  # a relay of its own for each generation, as for each process
         self._building.resume(live, suspects=suspects)

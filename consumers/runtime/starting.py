@@ -60,15 +60,17 @@ def explain_strike(store: Store, words: str, *, by: str) -> None:
             store.commit(generation, Commit(changes=[Change(position, fate, told)]))
 
 
-def wake_waiting(store: Store, generation: int) -> None:
+def wake_waiting(store: Store, generation: int, *, by: str) -> None:
     """Make due what waits for newer code, which this may be, or for a process that has ended.
 
-    A strike may be of a worker that lives, where there are several; its time comes by itself.
+    A strike may be of a worker that lives, where there are several, but not one `by` our place.
     """
     now_ms = int(time.time() * 1000)
 
     def waits(fate: Fate) -> bool:
-        ended = fate.reason == TOGETHER or (fate.strikes > 0 and not store.shared)
+        ended = fate.reason == TOGETHER or (
+            fate.strikes > 0 and (not store.shared or fate.by == by)
+        )
         return fate.needs is not None or ended
 
     for page in each_open(store, generation, State.RETRYING):

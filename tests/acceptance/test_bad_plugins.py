@@ -76,7 +76,7 @@ def test_a_bad_plugin_costs_its_own_bad_events_and_nobody_anything_else(start: S
     event_ids = [item["event_id"] for item in posted.body["items"]]
     bad = {event_ids[int(workout_id[2:])] for workout_id in BAD_IDS}
 
-    until(lambda: _settled(platform), what="every event has its last fate", within_s=120)
+    until(lambda: _settled(platform), what="every event has its last fate", within_s=240)
     for name, misdeed in MISDEEDS.items():
         assert _counted(platform, name) == _good_ones(workouts), name
         _assert_dead(platform, name, misdeed, bad)

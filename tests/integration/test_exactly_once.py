@@ -285,7 +285,7 @@ def _deliver(world: World, deliveries: list[Delivery], suspected: list[bool], en
 def _retry(world: World) -> None:
     """Take what is due until nothing is, as a worker does between two batches."""
     number = world.live.number
-    wake_waiting(world.store, number)  # as the next process does
+    wake_waiting(world.store, number, by="here")  # as the next process does
     while due := world.store.open_fates(number, State.RETRYING, due_ms=int(time.time() * 1000)):
         for position, fate in due:
             row = world.log.scan(Selection(after=position.number - 1), limit=1)[0]

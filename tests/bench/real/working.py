@@ -93,7 +93,10 @@ def main(consumer: str, report: str, start: str, profiles: str | None = None) ->
 
         return begin
 
-    with patch("consumers.runtime.assembling.subscribe", watched), profiled(Path(profiles) if profiles else None):
+    with (
+        patch("consumers.runtime.assembling.subscribe", watched),
+        profiled(Path(profiles) if profiles else None),
+    ):
         cli.run_consumer(read_settings(), consumer)
 
 
