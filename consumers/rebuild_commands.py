@@ -44,7 +44,7 @@ def rebuild(
         raise click.UsageError("--yes answers --diff; without it nothing is asked.")
     if dry_run:
         _, live = state_of(platform, name)
-        events = platform.log().count(Selection(bindings=live.bindings))
+        events = platform.log().count(Selection(bindings=live.bindings, accepted_from=live.since))
         show([{"consumer": name, "events": events}], as_json=as_json)
         return
     arguments = {} if max_change is None else {"max_change": _checked_bound(max_change)}

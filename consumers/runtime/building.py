@@ -58,7 +58,10 @@ class Building:
             code=loaded.code,
             bindings=loaded.bindings,
             indexes=loaded.indexes,
-            since_ms=live.since_ms if live else since_ms(loaded, datetime.now(UTC)),
+            # "now" stays when it came; a date may be another one in another version.
+            since_ms=live.since_ms
+            if live and loaded.since == "now"
+            else since_ms(loaded, datetime.now(UTC)),
         )
 
     def stop(self) -> None:

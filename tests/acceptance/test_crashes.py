@@ -47,7 +47,7 @@ def test_thirty_kills_while_workouts_are_posted_lose_nothing_and_double_nothing(
     _assert_audit_agrees(platform)
 
 
-_EVERY_EVENT = ("events", "list", "--limit", "100000", "--json")
+_EVERY_EVENT = ("events", "list", "--type", "workout.completed", "--limit", "100000", "--json")
 
 
 class _Posting(Thread):
@@ -108,4 +108,5 @@ def _assert_audit_agrees(platform: Platform) -> None:
     assert [one["audited"] for one in consumers] == list(BUILT_IN)
     for one in consumers:
         fates = {name: count for name, count in one.items() if count and name != "audited"}
+        fates["logged"] -= fates.pop("not-for-it", 0)  # badges, which none of these takes
         assert fates == {"logged": WORKOUTS, "applied": WORKOUTS}

@@ -129,7 +129,9 @@ def test_a_stranger_gets_what_happens_and_history_goes_to_it_alone(
 
 
 def replayed_to(platform: Platform, queue: str) -> int:
-    (answer,) = json.loads(platform.command("replay", "--to-queue", queue, "--json"))
+    (answer,) = json.loads(
+        platform.command("replay", "--to-queue", queue, "--type", "workout.completed", "--json")
+    )
     assert answer["queue"] == queue
     return int(answer["sent"])
 
