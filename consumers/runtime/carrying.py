@@ -11,7 +11,7 @@ import structlog
 
 from consumers.runtime.parts import Parts
 from consumers.runtime.store import Store
-from events.errors import Outage
+from events.errors import PacelineError
 from events.relay import Relay
 from events.sources import Bookmark, Source, Stuck
 
@@ -44,7 +44,7 @@ class Carrying:
                 self._sources, StoreBookmarks(self._parts.store)
             )
             return bool(self._relay.step())
-        except Outage as outage:
+        except PacelineError as outage:  # also where we may not write to the log: folding goes on
             self._next_at = time.monotonic() + _AGAIN_AFTER_S
             logger.warning("facts wait", action="facts_wait", reason=str(outage))
             return False
