@@ -54,7 +54,7 @@ class SqliteLogReader(BookmarksReader):
     def count(self, selection: Selection) -> int:
         """Count the rows that `scan` would return without its limit."""
         with named_errors(self._what):
-            where, values = self._where(selection, ordered=False)
+            where, values = self._where(selection)
             return int(self._db.execute(f"SELECT count(*) FROM events e WHERE {where}", values).get)
 
     def settled(self) -> dict[str, int]:
@@ -74,30 +74,24 @@ class SqliteLogReader(BookmarksReader):
             rows = self._db.execute(f"SELECT id, source, body FROM conflicts {only}", values)
             return [Conflict(id_text(key), source, body) for key, source, body in rows]
 
-    def _where(self, selection: Selection, *, ordered: bool = True) -> tuple[str, list[object]]:
-        clauses = list(self._clauses(selection, ordered=ordered))
+    def _where(self, selection: Selection) -> tuple[str, list[object]]:
+        clauses = list(self._clauses(selection))
         return (
             " AND ".join(clause for clause, _ in clauses),
             [value for _, values in clauses for value in values],
         )
 
-    def _clauses(
-        self, selection: Selection, *, ordered: bool
-    ) -> Iterator[tuple[str, Sequence[object]]]:
+    def _clauses(self, selection: Selection) -> Iterator[tuple[str, Sequence[object]]]:
         yield "e.number > ?", (selection.after,)
         if selection.through is not None:
             yield "e.number <= ?", (selection.through,)
         if selection.relay is not None:
-            # One writer at a time: a relay's rows are a range of numbers, which an index has.
             small = "SELECT small FROM relays WHERE relay = ?"
-            earlier = f"SELECT coalesce(max(settled), 0) FROM relays WHERE small < ({small})"
-            yield f"e.number > ({earlier})", (selection.relay,)
-            yield "e.number <= (SELECT settled FROM relays WHERE relay = ?)", (selection.relay,)
+            yield f"e.relay = ({small})", (selection.relay,)
         if selection.bindings is not None or selection.kind is not None:
             keys = self._routing_keys(selection)
             # The unary plus keeps the number's order: with `after`, that is the better index.
-            keeps = ordered and selection.relay is not None
-            column = "+e.routing_key" if keeps else "e.routing_key"
+            column = "+e.routing_key" if selection.relay is not None else "e.routing_key"
             yield f"{column} IN ({places(len(keys))})", keys
         if selection.user_id is not None:
             yield "e.user_id = ?", (selection.user_id,)

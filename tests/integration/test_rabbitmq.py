@@ -121,6 +121,7 @@ class Place:
 
     def subscription(self, consumer: str, **options: Any) -> RabbitSubscription:
         self._open.append(made := RabbitSubscription(self.url, consumer, ALL, **options))
+        made.wait_until_ready(0)  # it begins when somebody takes, or waits for it
         return made
 
     def publisher(self, **options: Any) -> RabbitPublisher:
@@ -650,6 +651,7 @@ def test_a_password_is_in_no_message(rabbitmq: RabbitMQ) -> None:
         try:
             with pytest.raises(Outage, match=r"(?i)refused|authentication") as outage:
                 publisher.publish(events(1))
+            subscription.wait_until_ready(0)
             problem = until(lambda: subscription.problem, what="the problem is told") or ""
         finally:
             publisher.close()
