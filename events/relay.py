@@ -49,7 +49,7 @@ class Relay:
     ) -> None:
         """Carry `sources`, and what `further` gives, which is asked again every second.
 
-        What the exchange takes and does not confirm within `unconfirmed_s` is left to the log.
+        What the exchange takes and does not confirm within `unconfirmed_s` holds up nothing else.
         """
         self._sources = sources
         self._ask, self._further, self._ask_at = further, list[Source](), 0.0
@@ -59,6 +59,8 @@ class Relay:
         self._flights: deque[_Flight] = deque()
         self._former: set[str] = set()
         self._hope_s = self._unconfirmed_s = unconfirmed_s
+        self._owed: dict[str, int] = {}
+        self._back_at = 0.0
         for source in sources:
             self._begin(source)
 
@@ -136,6 +138,8 @@ class Relay:
             self._land()
         if not rows:
             self._settle_former(source)
+            if source.source_id in self._owed and time.monotonic() >= self._back_at:
+                self._go_back(source.source_id)
         return len(rows)
 
     def _rows(self, source: Source) -> list[Row] | None:
@@ -161,27 +165,40 @@ class Relay:
         self._at[source.source_id] = flight.last.number
 
     def _land(self) -> None:
-        """Have the oldest flight confirmed, whatever must be sent again for that."""
-        flight, since = self._flights[0], time.monotonic()
+        """Have the oldest flight confirmed; only then the bookmark moves."""
+        flight = self._flights[0]
+        landed = self._is_confirmed(flight)
+        self._flights.popleft()
+        if not landed:
+            self._owed.setdefault(flight.source, flight.first)
+            self._back_at = time.monotonic() + UNCONFIRMED_S
+        elif flight.source in self._owed:
+            self._go_back(flight.source)
+        else:
+            last = flight.last
+            self._bookmarks.save(Bookmark(flight.source, last.number, last.event.id))
+
+    def _is_confirmed(self, flight: _Flight) -> bool:
+        """Send again what is not confirmed, for a while; say whether all is.
+
+        One queue without a leader holds back the confirm of what all others have long had. So the
+        relay goes on to log and to publish what comes, and its bookmark stays where it is.
+        """
+        since = time.monotonic()
         unsent, sending = flight.events, flight.sending
         while unsent := _without(sending.confirmed(), unsent):
             if time.monotonic() - since >= self._unconfirmed_s:
-                self._go_on_without(unsent)
-                break
+                self._unconfirmed_s = 0.0
+                logger.error("not confirmed", action="relay_unconfirmed", events=len(unsent))
+                return False
             sending = self._publisher.publish(unsent)
-        else:
-            self._unconfirmed_s = self._hope_s
-        last = flight.last
-        self._bookmarks.save(Bookmark(flight.source, last.number, last.event.id))
-        self._flights.popleft()
+        self._unconfirmed_s = self._hope_s
+        return True
 
-    def _go_on_without(self, unsent: Sequence[Appended]) -> None:
-        """Leave what the exchange takes and never confirms to the log, until it confirms again.
-
-        One queue without a leader holds back the confirm of what all others have long had.
-        """
-        self._unconfirmed_s = 0.0
-        logger.error("never confirmed", action="relay_unconfirmed", events=len(unsent))
+    def _go_back(self, source: str) -> None:
+        """Send again all from the first row on that was never confirmed."""
+        self._turn_back()
+        self._at[source] = self._owed.pop(source) - 1
 
     def _settle_former(self, source: Source) -> None:
         """Once all that former relays may have had in hand was appended again, they are settled."""

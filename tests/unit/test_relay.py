@@ -436,19 +436,36 @@ def test_what_is_taken_and_never_confirmed_holds_up_nobody_for_ever(
     source = Rows([sealed(1), sealed(2)])
     relay = relay_of(log, exchange, source)
     relay.step()
-    # It was sent again as long as there was hope; then the log has it, and a sweep brings it.
+    # It was sent again as long as there was hope; then what comes is logged and sent all the same.
     assert len(exchange.calls) == 2
-    assert log.load("here") == Bookmark("here", 2, sealed(2).id)
     source.events.append(sealed(3))
     relay.step()
     assert len(exchange.calls) == 3  # nobody waits that long for the next one
-    source.events += [sealed(4), sealed(5)]
+    assert len(everything(log)) == 3
+    assert log.load("here") is None  # and the source forgets nothing of it
+    source.events.append(sealed(4))
     exchange.confirms = tuple
     relay.step()
-    exchange.confirms = lambda events: events[: len(events) - 1]
-    source.events += [sealed(6), sealed(7)]
+    assert log.load("here") is None  # what came before it has to be confirmed first
     relay.step()
-    assert len(exchange.calls) == 6  # hope is back since one was confirmed
+    assert exchange.calls[-1] == ids(source.events)
+    assert log.load("here") == Bookmark("here", 4, sealed(4).id)
+
+
+def test_what_was_not_confirmed_is_sent_again_also_when_nothing_else_comes(
+    log: SqliteEventLog, exchange: Exchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = iter(range(0, 1_000, 20))
+    monkeypatch.setattr("events.relay.time", SimpleNamespace(monotonic=lambda: next(now)))
+    exchange.confirms = lambda events: events[: len(events) - 1]
+    source = Rows([sealed(1), sealed(2)])
+    relay = relay_of(log, exchange, source)
+    relay.step()
+    exchange.confirms = tuple
+    for _ in range(4):
+        relay.step()
+    assert exchange.calls[-1] == ids(source.events)
+    assert log.load("here") == Bookmark("here", 2, sealed(2).id)
 
 
 def test_former_relays_are_settled_once_when_a_source_was_read_to_its_end(
