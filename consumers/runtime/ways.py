@@ -62,7 +62,7 @@ def fact_sources(settings: Settings) -> Callable[[], list[Source]]:
     """
     if settings.store_url:
         return list
-    files = FileReaders(settings)
+    files, told = FileReaders(settings), dict[str, str]()
 
     def sources() -> list[Source]:
         found: list[Source] = []
@@ -73,7 +73,9 @@ def fact_sources(settings: Settings) -> Callable[[], list[Source]]:
                 if facts and facts.rows(0, limit=1):
                     found.append(facts)
             except Exception as error:  # noqa: BLE001  # one file in pieces holds up no other one
-                logger.debug("no facts", action="no_facts", consumer=name, reason=str(error))
+                if told.get(name) != str(error):  # it is asked every second
+                    told[name] = str(error)
+                    logger.warning("no facts", action="no_facts", consumer=name, reason=str(error))
         return found
 
     return sources
