@@ -16,6 +16,7 @@ from events.process import PARENT
 from events.progress import progress
 
 Check = Callable[[], None]
+Watch = Callable[[Control, Request, str, Check], Request]
 
 
 class Asks(Protocol):
@@ -36,21 +37,30 @@ def with_state(platform: Asks) -> list[str]:
     return [name for name, store in stores.items() if store and store.live()]
 
 
-def ask(platform: Asks, consumer: str, verb: str, arguments: dict[str, Any]) -> Request:
+def ask(
+    platform: Asks,
+    consumer: str,
+    verb: str,
+    arguments: dict[str, Any],
+    *,
+    watch: Watch | None = None,
+    cancelling: str = "ends it",
+) -> Request:
     """Return the operation when it has ended well; raises PacelineError where it failed.
 
     Ctrl-C leaves it open: a worker that runs goes on with it, and the same command joins it.
+    `watch` returns it when it has ended; `cancelling` says what that would do.
     """
     state_of(platform, consumer)
     control = platform.control()
     request = control.ask(consumer, verb, arguments)
     try:
         with platform.worker_for(consumer) as check:
-            request = _watched(control, request, f"{verb} {consumer}", check)
+            request = (watch or watched)(control, request, f"{verb} {consumer}", check)
     except KeyboardInterrupt as stopped:
         raise PacelineError(
             f"Not waited for. Operation {request.id} stays open: the same command joins it, "
-            f"`paceline operations cancel {request.id}` ends it."
+            f"`paceline operations cancel {request.id}` {cancelling}."
         ) from stopped
     if request.state is RequestState.FAILED:
         raise PacelineError(str(request.answer.get("error", "It failed.")))
@@ -59,10 +69,18 @@ def ask(platform: Asks, consumer: str, verb: str, arguments: dict[str, Any]) -> 
     return request
 
 
-def _watched(control: Control, request: Request, what: str, check: Check) -> Request:
+def watched(
+    control: Control,
+    request: Request,
+    what: str,
+    check: Check,
+    *,
+    pauses: Callable[[Request], bool] = lambda request: False,
+) -> Request:
+    """Return an operation when it has ended, or pauses for somebody; shows its progress."""
     patience = Patience(least_s=0.01, most_s=0.2)
     with progress(what) as report:
-        while not request.ended:
+        while not (request.ended or pauses(request)):
             report(request.done, max(request.total, 1))
             check()
             patience.wait()
