@@ -1,6 +1,7 @@
 """How every SQLite file is opened, written in one transaction, and its errors named."""
 
 import os
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from events.errors import Outage, PacelineError, Refused
 SAFE_VERSION = (3, 51, 3)
 BUSY_MS = 10_000
 FORMAT = 1
+_LOOK_S = 0.01
 _OUTAGES = (
     apsw.FullError,
     apsw.IOError,
@@ -40,13 +42,30 @@ def connect(path: Path, *, vfs: str | None = None, cache_kib: int = 2_000) -> ap
     path.parent.mkdir(parents=True, exist_ok=True)
     connection = _opened(path, apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE, vfs)
     with named_errors(str(path)):
-        connection.execute("PRAGMA journal_mode=WAL").fetchall()
+        _write_ahead(connection)
         connection.execute("PRAGMA synchronous=FULL").fetchall()
         connection.execute(f"PRAGMA cache_size=-{cache_kib}").fetchall()
         connection.execute("PRAGMA wal_autocheckpoint=4000").fetchall()
     # Each time, because whoever made the file may have been killed before it came to this.
     _sync_folder(path.parent)
     return connection
+
+
+def _write_ahead(connection: apsw.Connection) -> None:
+    """Switch to WAL; waits for another process that is just making or leaving the same file.
+
+    SQLite answers busy at once here: its busy timeout does not hold for this switch.
+    """
+    deadline = time.monotonic() + BUSY_MS / 1_000
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL").fetchall()
+        except apsw.BusyError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(_LOOK_S)
+        else:
+            return
 
 
 def connect_reader(

@@ -206,12 +206,14 @@ class BusContract:
     ) -> None:
         queue = Queue(site.subscribe("all", ("#",)))
         send(site, [sealed(number) for number in range(3 * SIZE)])
-        queue.subscription.ack(queue.hold())
+        first = queue.hold()
+        queue.subscription.ack(first)
         in_hand = positions(queue.hold().deliveries)
         queue.subscription.close()
-        again = Queue(site.subscribe("all", ("#",), unclean=True)).take(2 * SIZE)
+        left = 3 * SIZE - len(first.deliveries)
+        again = Queue(site.subscribe("all", ("#",), unclean=True)).take(left)
         assert {one.position for one in again if one.redelivered} >= set(in_hand)
-        assert not again[-1].redelivered
+        assert not all(one.redelivered for one in again)
 
     def test_an_ack_after_the_close_harms_nothing(self, site: BusSite) -> None:
         queue = Queue(site.subscribe("all", ("#",)))
