@@ -14,7 +14,7 @@ from events.patience import Patience
 from events.process import PARENT
 
 logger = structlog.get_logger(__name__)
-_LONGEST_WAIT_S = 60.0
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 60.0
 _HEALTHY_S = 30.0
 _WELL_S = 1.0  # for one that ended by itself; what ends at once each time is not well
 _LOOK_EVERY_S = 2.0
@@ -88,7 +88,7 @@ class Supervisor:
         well = lived_s > (_WELL_S if code == 0 else _HEALTHY_S)
         child.failures = 0 if well else child.failures + 1
         # Beyond ten it is the longest wait anyhow, and after days no number that a float can hold.
-        doubled_s = 0.1 * 2 ** min(child.failures, 10)
+        doubled_s = _FIRST_WAIT_S * 2 ** min(child.failures - 1, 10)
         wait_s = min(_LONGEST_WAIT_S, doubled_s) if child.failures else 0.0
         child.start_at = time.monotonic() + wait_s
         logger.warning(

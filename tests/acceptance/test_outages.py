@@ -15,7 +15,7 @@ from tests.servers.mongod import Mongod
 from tests.servers.rabbitmq import RabbitMQ
 
 # The one who waits for a frozen server gives up after 10 s.
-AWAY_S = {"broker killed": 8.0, "broker frozen": 12.0, "store killed": 8.0, "store frozen": 12.0}
+AWAY_S = {"broker killed": 5.0, "broker frozen": 12.0, "store killed": 5.0, "store frozen": 12.0}
 CROWD = crowd(seed=20261125, count=20_000, users=20)
 
 

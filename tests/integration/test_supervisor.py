@@ -162,7 +162,7 @@ def test_a_process_that_is_killed_is_started_again_and_no_other_is_touched(run: 
         until(lambda: restarts(logs), what="it is noticed")
         run.clock.now += 1
         second = run.wait_for("one", count=2)
-    assert restarts(logs) == [("one", -9, 0.2)]
+    assert restarts(logs) == [("one", -9, 0.1)]
     assert second != first
     assert run.started("two") == [other]
     assert alive(other)
@@ -172,7 +172,7 @@ def test_what_ends_again_and_again_is_waited_for_longer_and_longer(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(supervisor, "_LONGEST_WAIT_S", 1.0)
-    waits = [0.2, 0.4, 0.8, 1.0, 1.0]
+    waits = [0.1, 0.2, 0.4, 0.8, 1.0, 1.0]
     with capture_logs() as logs:
         run.start(one="3")
         for count, wait_s in enumerate(waits, start=1):
@@ -213,7 +213,7 @@ def test_what_ends_at_once_each_time_waits_also_where_it_says_that_all_is_well(r
         for count in range(1, 4):
             until(lambda: len(restarts(logs)) == count, what="it is noticed")  # noqa: B023
             run.clock.now += 0.9
-    assert [wait_s for _, _, wait_s in restarts(logs)] == [0.2, 0.4, 0.8]
+    assert [wait_s for _, _, wait_s in restarts(logs)] == [0.1, 0.2, 0.4]
 
 
 def test_what_has_run_well_for_long_is_not_made_to_wait_for_its_past(run: Run) -> None:
