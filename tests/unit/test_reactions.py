@@ -176,7 +176,7 @@ class Tells:
         [("k", BADGE | {"type": []})],
         [("k", BADGE | {7: 8})],
         [("k", BADGE | {"badge": "\ud800"})],
-        [("k", BADGE | {"day": object()})],
+        [("k", BADGE | {"day": NOON})],
     ],
     ids=repr,
 )
