@@ -19,8 +19,9 @@ run: .venv/.runtime ## Start the platform on http://127.0.0.1:8000; Ctrl-C stops
 run-distributed: .venv/.dev rabbitmq ## Start it on a RabbitMQ and a MongoDB of its own, to try that
 	@exec $(BIN)/python -m tests.servers
 
+# Two at a time, because much of a test is waiting; each has servers of its own.
 test: lint rabbitmq ## Check style and types, then run every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 examples: .venv/.made ## Test each example plug-in with the platform, in an environment of its own
 	@for example in examples/*/; do [ -d "$$example" ] || continue; echo "Testing $$example"; \
