@@ -13,6 +13,7 @@ from consumers.runtime.sweep import remaining
 logger = structlog.get_logger(__name__)
 _LONG, _NEARLY = 5_000, 500  # events
 _LESS_IMPORTANT = 10
+_ARRIVING = "arriving"  # in the store, because a process may be killed on the way
 
 
 class Arriving:
@@ -27,12 +28,17 @@ class Arriving:
         self._is_on: bool | None = None
 
     def _begin(self) -> None:
-        """Look, once the log can be read, whether there is a long way to go."""
-        left = 0 if self._parts.store.watermarks(self._live.number) else self._left()
-        self._is_on = left > _LONG
+        """Look, once the log can be read, whether there is a long way to go, or the rest of one."""
+        store = self._parts.store
+        goes_on = store.mark(_ARRIVING) is not None
+        is_new = not store.watermarks(self._live.number)
+        left = self._left() if goes_on or is_new else 0
+        self._is_on = left > (_NEARLY if goes_on else _LONG)
         if self._is_on:
             _step_back()
             self._say("arriving", left)
+        if self._is_on != goes_on:
+            store.set_mark(_ARRIVING, "1" if self._is_on else None)
 
     def is_over(self) -> bool:
         """Say whether it was on, and nearly all is folded; and how much is left, in the journal."""
@@ -43,6 +49,8 @@ class Arriving:
         left = self._left()
         self._is_on = left > _NEARLY
         self._say("arriving" if self._is_on else "arrived", left)
+        if not self._is_on:
+            self._parts.store.set_mark(_ARRIVING, None)
         return not self._is_on
 
     def _left(self) -> int:

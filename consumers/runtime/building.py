@@ -13,18 +13,18 @@ from consumers.runtime.comparing import (
     compare_in_steps,
     compares,
     decision,
-    holds,
     refusal,
 )
 from consumers.runtime.control import Request
 from consumers.runtime.differences import Figures
+from consumers.runtime.holding import Holding
 from consumers.runtime.parts import Parts
 from consumers.runtime.rebuild import Rebuild
 from consumers.runtime.store import Generation, Phase
 from consumers.runtime.worker import Worker
+from events.errors import PacelineError
 
 _REPORT_EVERY_S = 0.5
-_REFUSED = "refused"
 
 
 class Building:
@@ -32,6 +32,7 @@ class Building:
 
     def __init__(self, parts: Parts, worker_of: Callable[[Generation], Worker]) -> None:
         self._parts, self._store, self._worker_of = parts, parts.store, worker_of
+        self._holding = Holding(parts)
         self._rebuild: Rebuild | None = None
         self._whole = False
 
@@ -41,14 +42,16 @@ class Building:
         loaded = self._parts.loaded
         building = [one for one in self._store.generations() if one.phase is Phase.BUILDING]
         same = building and (building[0].version, building[0].code) == (loaded.version, loaded.code)
-        if same and self._is_wanted(live, self._asked()):
+        asked = self._asked()
+        self._holding.look(live, asked)
+        if same and self._is_wanted(live, asked):
             self._build(building[0], suspects)
-        elif self._is_needed(live):
+        elif self._holding.is_needed(live):
             self._build(self.new_generation(), suspects)
         elif building:
             self._store.abandon(building[0].number)
-        if live.version != loaded.version and not self._is_needed(live):
-            self._say_refused()
+        if live.version != loaded.version and not self._holding.is_needed(live):
+            self._holding.say_refused()
 
     def new_generation(self) -> Generation:
         """Make an empty generation for the code that is loaded."""
@@ -73,14 +76,9 @@ class Building:
         asked = self._parts.control.open(self._parts.loaded.name)
         return [request for request in asked if request.verb == "rebuild"]
 
-    def _is_needed(self, live: Generation) -> bool:
-        """Say whether the code needs a new generation, and nobody has refused what it makes."""
-        loaded = self._parts.loaded
-        return live.version != loaded.version and self._store.mark(_REFUSED) != loaded.code
-
     def _is_wanted(self, live: Generation, asked: list[Request]) -> bool:
         """Say whether the code needs a new generation, or somebody asks for one, uncancelled."""
-        return bool(asked) or self._is_needed(live)
+        return bool(asked) or self._holding.is_needed(live)
 
     def _build(self, generation: Generation, suspects: int = 0) -> Rebuild:
         self._whole = False
@@ -98,18 +96,19 @@ class Building:
         """Fold the next part, or swap at the end and say so; return whether anything was done."""
         if self._rebuild is None:
             return False
-        asked, number = self._asked(), self._rebuild.generation.number
+        asked = self._asked()
+        self._holding.look(live, asked)
         if not self._is_wanted(live, asked):
             self._abandon()
             return True
         if self._rebuild.step() is not None:
             return True
         self._whole = True
-        if any(holds(request, number) for request in asked):
+        if self._holding.keeps(live, self._rebuild.generation, asked):
             return False
         self._rebuild.swap(live)
         self._rebuild = None
-        self._store.set_mark(_REFUSED, None)
+        self._holding.let_go()
         swapped()
         return True
 
@@ -123,6 +122,7 @@ class Building:
 
         Where the request wants it compared first, that and what was decided come before the swap.
         """
+        self._check_alone(request)
         begun = request.memory.get("generation")
         if begun != live.number and not self._is_thrown_away(request):
             building = self._rebuild or self._build(self.new_generation())
@@ -131,6 +131,16 @@ class Building:
                 yield from self._compared(request, live, building.generation)
             yield from self._until_decided(request, live, building)
         self._finish(request, live)
+
+    def _check_alone(self, request: Request) -> None:
+        """Raise PacelineError where another operation builds, and may wait for a person."""
+        for other in self._asked():
+            if other.id < request.id:
+                raise PacelineError(
+                    f"Operation {other.id} rebuilds {request.consumer} already. If it waits for a "
+                    "yes or no, the command that asked for it shows it again, and `paceline "
+                    f"operations cancel {other.id}` throws it away."
+                )
 
     def _is_thrown_away(self, request: Request) -> bool:
         """Say whether a worker ended after it had thrown away what it built, and before it said."""
@@ -190,20 +200,8 @@ class Building:
         """Drop what was built, unless others ask for it; code that it was of is not built again."""
         if any(one.id != request.id for one in self._asked()):
             return
-        if live.version != self._parts.loaded.version:
-            self._store.set_mark(_REFUSED, self._parts.loaded.code)
-            self._say_refused()
+        self._holding.refuse(live)
         self._abandon()
-
-    def _say_refused(self) -> None:
-        """Say why this consumer stands still, if it does not for another reason."""
-        loaded = self._parts.loaded
-        if self._store.mark("problem") is None:
-            self._store.set_mark(
-                "problem",
-                f"What version {loaded.version} of its code makes was thrown away. Put the old "
-                f"code back, or let it go live: `paceline rebuild {loaded.name}`.",
-            )
 
     def _finish(self, request: Request, live: Generation) -> None:
         control, built = self._parts.control, self._store.live() or live

@@ -9,6 +9,7 @@ from typing import Any
 
 from consumers.runtime.control import Control, Request
 from consumers.runtime.differences import Difference, Figures, difference, is_beyond, stretch
+from consumers.runtime.fates import State
 from consumers.runtime.store import Generation, StoreReader
 
 ASK, SWAP, DROP, REFUSE = "ask", "swap", "drop", "refuse"
@@ -60,8 +61,15 @@ def compare_in_steps(
             report_at = time.monotonic() + _REPORT_EVERY_S
             remember({"generation": built.number, "comparing": figures.told()})
         yield
+    figures.failing_before, figures.failing = (failing(store, one) for one in (live, built))
     said = _decided(figures, request.arguments)
     remember({"generation": built.number, "difference": figures.told(), "decision": said})
+
+
+def failing(store: StoreReader, generation: Generation) -> int:
+    """Return how many events have failed in a generation, and are retried or dead."""
+    counts = store.counts(generation.number)
+    return counts[State.RETRYING] + counts[State.DEAD]
 
 
 def _decided(figures: Figures, arguments: dict[str, Any]) -> str | None:

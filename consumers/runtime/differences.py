@@ -113,7 +113,10 @@ def difference(key: str, before: Document | None, after: Document | None) -> Dif
 
 @dataclass(slots=True)
 class Figures:
-    """How far two states were compared, and what was found; `through` is the last key, or None."""
+    """How far two states were compared, and what was found; `through` is the last key, or None.
+
+    `failing` is how many events have failed in the new one, and `failing_before` in the live one.
+    """
 
     before: int = 0
     after: int = 0
@@ -122,6 +125,8 @@ class Figures:
     changed: int = 0
     examples: list[dict[str, Any]] = field(default_factory=list)
     through: str | None = ""
+    failing_before: int = 0
+    failing: int = 0
 
     @property
     def differing(self) -> int:
@@ -146,10 +151,12 @@ class Figures:
 
     def sentence(self) -> str:
         """Return the counts in words."""
-        return (
+        differ = (
             f"{self.differing} of {max(self.before, self.after)} documents differ: "
             f"{self.added} added, {self.gone} gone, {self.changed} changed."
         )
+        fail = f" {self.failing} events fail in the new one, {self.failing_before} in the live one."
+        return differ + fail if self.failing else differ
 
 
 def compare(before: Ranged, after: Ranged, figures: Figures) -> Iterator[Difference]:

@@ -7,6 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from consumers.runtime.fates import State
+from consumers.runtime.holding import HELD
 from consumers.runtime.installation import Installation
 from consumers.runtime.registry import Found
 from consumers.runtime.store import Generation, Phase, StoreReader
@@ -157,11 +158,21 @@ def _condition(
     if not store.running():
         return Condition.STOPPED, "No worker runs; its events wait in the log."
     if building:
-        return Condition.REBUILDING, ""
+        return Condition.REBUILDING, _held(store.mark(HELD), found.name)
     if no_queue := store.mark(NO_QUEUE):
         return Condition.WITHOUT_QUEUE, f"{no_queue} Its events come from the log, seconds later."
     behind = oldest_s is not None and oldest_s > BEHIND_S
     return (Condition.CATCHING_UP if behind else Condition.LIVE), ""
+
+
+def _held(held: str | None, name: str) -> str:
+    if held is None:
+        return ""
+    operation, _, _ = held.partition(" ")
+    return (
+        f"Operation {operation} compares it first, and may wait for a yes or no: `paceline rebuild "
+        f"{name} --diff` shows what it found, `paceline operations cancel {operation}` ends it."
+    )
 
 
 def _standing(found: Found, problem: str) -> Condition:

@@ -69,7 +69,7 @@ def each(side: str, document: dict[str, Any]) -> dict[str, Any]:
 
 def figures_of(count: int) -> dict[str, Any]:
     counts = {"before": 3, "after": 3, "added": 1, "gone": 1, "changed": 1, "through": None}
-    return counts | {"examples": differing(count)}
+    return counts | {"examples": differing(count), "failing_before": 0, "failing": 0}
 
 
 @pytest.fixture
@@ -288,12 +288,21 @@ def test_what_is_said_while_the_next_worker_catches_up_is_not_forgotten(
     assert world.documents() == changed(75)
 
 
-def test_who_asked_without_a_comparison_gets_it_when_the_other_one_says_no(world: World) -> None:
-    plain = world.control.ask("tally", "rebuild", {})
-    dropped = asked(world, "drop")
-    assert (dropped.state, dropped.answer["swapped"]) == (DONE, False)
-    assert goes_on(world, plain).answer == {"generation": 2, "applied": 25}
-    assert world.documents() == changed(25)
+def test_whoever_asks_otherwise_meanwhile_is_told_who_rebuilds_and_waits_for_a_person(
+    world: World,
+) -> None:
+    waiting = asked(world, "ask")
+    assert waits(waiting)
+    plain = goes_on(world, world.control.ask("tally", "rebuild", {}))
+    assert plain.state is FAILED
+    assert plain.answer["error"] == (
+        f"Operation {waiting.id} rebuilds tally already. If it waits for a yes or no, the command "
+        f"that asked for it shows it again, and `paceline operations cancel {waiting.id}` throws "
+        "it away."
+    )
+    decide(world.control, waiting, SWAP)
+    assert goes_on(world, waiting).answer["swapped"]
+    assert goes_on(world, world.control.ask("tally", "rebuild", {})).state is DONE
 
 
 def test_what_is_only_on_its_way_is_no_difference(world: World) -> None:
