@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from math import isnan
 from typing import Any
 
 import click
@@ -17,6 +18,12 @@ from events.log.walk import counted, parts
 from events.progress import progress, show
 
 
+def _number(_context: click.Context, option: click.Parameter, value: float | None) -> float | None:
+    if value is not None and isnan(value):
+        raise click.BadParameter("nan is no number.", param=option)
+    return value
+
+
 @click.command()
 @click.option("--consumer", "names", multiple=True, help="This one only; may be repeated.")
 @click.option("--from", "start", help="Accepted at or after this time.")
@@ -26,7 +33,10 @@ from events.progress import progress, show
 @click.option("--id", "ids", multiple=True, help="This event only; may be repeated.")
 @click.option("--ids-from", metavar="FILE", help="Only events whose ids stand there, one a line.")
 @click.option(
-    "--rate", type=click.FloatRange(0, min_open=True), help="So many events a second at most."
+    "--rate",
+    type=click.FloatRange(0, 1_000_000, min_open=True),
+    callback=_number,
+    help="So many events a second at most.",
 )
 @click.option("--act", is_flag=True, help="Let handlers act on what they had no fate for.")
 @click.option("--to-queue", "queue", help="To this queue of the broker alone, whoever reads it.")
@@ -89,7 +99,8 @@ def _listed_in(file: str | None) -> Iterator[str]:
     """Yield the ids of a file, one a line; - is stdin."""
     if file is None:
         return
-    with click.open_file(file, encoding="utf-8", errors="replace") as lines:
+    # The mark that some editors write at the start is no part of the first id.
+    with click.open_file(file, encoding="utf-8-sig", errors="replace") as lines:
         for number, line in enumerate(lines, start=1):
             text = line.strip().lower()
             if text and not is_id(text):

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import click
@@ -16,6 +16,13 @@ from events.progress import show
 from events.settings import Settings, described
 
 _AT_ONCE = 500
+_UNUSABLE = (
+    PermissionError,
+    FileExistsError,
+    FileNotFoundError,
+    IsADirectoryError,
+    NotADirectoryError,
+)
 
 
 class PacelineGroup(click.Group):
@@ -28,7 +35,7 @@ class PacelineGroup(click.Group):
         except PacelineError as error:
             click.echo(f"paceline: {error}", err=True)
             ctx.exit(getattr(error, "exit_code", 1))
-        except (PermissionError, FileExistsError, FileNotFoundError, NotADirectoryError) as error:
+        except _UNUSABLE as error:
             click.echo(f"paceline: {error.filename} cannot be used: {error.strerror}.", err=True)
             ctx.exit(1)
 
@@ -57,7 +64,8 @@ def moment(text: str | None, option: str) -> datetime | None:
         return None
     try:
         found = datetime.fromisoformat(text)
-    except ValueError:
+        found.astimezone(UTC)  # none that UTC has no year for
+    except (ValueError, OverflowError):
         found = None
     if found is None or found.tzinfo is None:
         raise click.UsageError(f"{option} is {text!r}; write it like 2026-11-01T00:00:00+00:00.")

@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC
-from hashlib import sha256
 from typing import Any, BinaryIO
 
 from events.envelope import (
     WORKOUT_COMPLETED,
     Envelope,
     Sealed,
+    digest_of,
     from_bytes,
     is_id,
     read_envelope,
@@ -47,7 +47,8 @@ def sealed(line: bytes) -> tuple[Sealed, bool]:
         _agree("subject", envelope.subject, data.user_id)
         _agree("time", envelope.time, data.ended_at)
         _agree("routingkey", envelope.routingkey, f"{WORKOUT_COMPLETED}.{data.sport}")
-    return Sealed(envelope.id, sha256(envelope.data).digest(), line), data is not None
+    digest = digest_of(envelope.type, envelope.id, envelope.data)
+    return Sealed(envelope.id, digest, line), data is not None
 
 
 def _check(line: bytes, envelope: Envelope) -> None:

@@ -5,10 +5,9 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from hashlib import sha256
 from typing import Any, BinaryIO, NamedTuple
 
-from events.envelope import Sealed, read_envelope, same_fact
+from events.envelope import Sealed, digest_of, read_envelope, same_fact
 from events.errors import Held, NewerVersion, Outage, PacelineError, Undecodable
 from events.exported_line import each_line, sealed
 from events.lock import FileLock
@@ -160,7 +159,8 @@ def _tell(told: list[Any], one: object) -> None:
 
 
 def _same(event: Sealed, stored: bytes) -> bool:
-    if sha256(read_envelope(stored).data).digest() == event.digest:
+    there = read_envelope(stored)
+    if digest_of(there.type, there.id, there.data) == event.digest:
         return True
     with suppress(NewerVersion, Undecodable):
         return same_fact(event.body, stored)

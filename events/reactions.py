@@ -1,12 +1,19 @@
 """Reactions: facts that follow from events, with ids that depend on nothing but their key."""
 
 from collections.abc import Mapping
-from hashlib import sha256
 from typing import Any
 from uuid import uuid5
 
 from events.achievements import AchievementUnlocked
-from events.envelope import ACHIEVEMENT_UNLOCKED, IDS, Event, Sealed, enclose, encode_fact
+from events.envelope import (
+    ACHIEVEMENT_UNLOCKED,
+    IDS,
+    Event,
+    Sealed,
+    digest_of,
+    enclose,
+    encode_fact,
+)
 from events.schemas import load_reaction
 from events.workouts import Origin
 
@@ -34,8 +41,9 @@ def seal_reaction(
     origin = Origin.HISTORY if quiet else Origin.LIVE
     fact = AchievementUnlocked(user_id=cause.user_id, origin=origin, **known)
     event_id = reaction_id(kind, consumer, cause.user_id, key)
+    data = encode_fact(fact)
     body = enclose(
-        encode_fact(fact),
+        data,
         event_id=event_id,
         kind=kind,
         user_id=cause.user_id,
@@ -45,5 +53,4 @@ def seal_reaction(
         caused_by=cause.id,
         hops=cause.hops + 1,
     )
-    # Of two that differ in what they were seen with, the first stands, and is no conflict.
-    return Sealed(event_id, sha256(event_id.encode()).digest(), body)
+    return Sealed(event_id, digest_of(kind, event_id, data), body)

@@ -18,12 +18,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from events import exporting, loading
-from events.envelope import from_bytes, read_envelope, seal, workout_event_id
+from events.envelope import Sealed, from_bytes, read_envelope, seal, workout_event_id
 from events.errors import PacelineError, Undecodable
 from events.exported_line import LONGEST_LINE, each_line, sealed
 from events.exporting import export, whole_file
 from events.log import EventLog, Selection
 from events.log.sqlite_bookmarks import BookmarksWriter
+from events.reactions import seal_reaction
 from events.settings import Settings, read_settings
 from events.sources import Bookmark, Stuck
 from events.sqlite_spool import LoadedSources, Spool, remove_left
@@ -304,6 +305,40 @@ def test_another_fact_under_a_logged_id_is_a_conflict_that_is_listed_and_never_a
     assert f"{row['conflicts'][0]} is logged and tells something else." in again.stderr
     assert other.bodies() == LINES[:3]
     assert [one.body for one in other.opened().conflicts()] == [other_w1]
+
+
+def badge(*, quiet: bool) -> Sealed:
+    """What a consumer tells of the first workout, while it is news or as history."""
+    told = {"type": "achievement.unlocked", "badge": "run-5km", "workout_id": "w-0"}
+    cause = from_bytes(LINES[0])
+    return seal_reaction(
+        cause, told | {"day": "2026-11-24"}, consumer="achievements", key="k", quiet=quiet
+    )
+
+
+@pytest.mark.parametrize("first_quiet", [True, False], ids=["quiet first", "told first"])
+def test_a_fact_that_a_consumer_has_told_here_or_there_is_the_same_one(
+    other: Other, tmp_path: Path, *, first_quiet: bool
+) -> None:
+    here, there = badge(quiet=first_quiet), badge(quiet=not first_quiet)
+    assert here.body != there.body
+    other.opened().append([here], source="facts")
+    file = written(tmp_path / "facts.ndjson", [there.body])
+    with other.relayed():
+        assert counts(loaded(file)) == {"lines": 1, "duplicate": 1}
+    assert other.bodies() == [here.body]
+    assert other.opened().conflicts() == []
+
+
+def test_a_fact_that_came_with_a_history_stands_when_a_consumer_tells_it_too(
+    other: Other, tmp_path: Path
+) -> None:
+    file = written(tmp_path / "facts.ndjson", [badge(quiet=False).body])
+    with other.relayed():
+        assert counts(loaded(file)) == {"lines": 1, "new": 1}
+    other.opened().append([badge(quiet=True)], source="facts")
+    assert other.bodies() == [badge(quiet=False).body]
+    assert other.opened().conflicts() == []
 
 
 def changed(line: bytes = LINES[0], /, **fields: Any) -> bytes:

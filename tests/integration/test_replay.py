@@ -118,7 +118,7 @@ def test_ids_come_from_a_file_or_from_stdin_beside_those_that_are_named(
     for world in installed(tmp_path, monkeypatch):
         w0, w1, w2, w4 = ids_of([facts(5)[n] for n in (0, 1, 2, 4)])
         file = tmp_path / "ids.txt"
-        file.write_text(f"{w0}\n\n  {w1.upper()}\r\n{w0}\n{w2}")
+        file.write_text(f"\ufeff{w0}\n\n  {w1.upper()}\r\n{w0}\n{w2}")
         dry = ("replay", "--dry-run", "--json")
         (selected,) = json.loads(run(*dry, "--ids-from", str(file), "--id", w4).stdout)
         assert selected == {"consumer": "tally", "selected": 4}
@@ -153,12 +153,23 @@ def test_a_file_of_ids_that_is_none_is_one_line(
         assert str(file) in line
 
 
+def test_a_folder_instead_of_a_file_of_ids_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in installed(tmp_path, monkeypatch):
+        (line,) = run("replay", "--ids-from", str(tmp_path), code=1).stderr.splitlines()
+        assert line == f"paceline: {tmp_path} cannot be used: Is a directory."
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
         ("--rate", "0"),
         ("--rate", "-1"),
         ("--rate", "fast"),
+        ("--rate", "nan"),
+        ("--rate", "inf"),
+        ("--from", "0001-01-01T00:00:00+14:00"),
         ("--to-queue", "q", "--rate", "5"),
         ("--to-queue", "q", "--act"),
         ("--to-queue", "q", "--consumer", "tally"),
