@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-import pika
 import structlog
 from pika.spec import Basic
 
 from events.bus.rabbitmq import NOT_FOUND, abort, address, parameters, said
+from events.bus.rabbitmq_joined import JoinedConnection
 from events.bus.rabbitmq_messages import properties_of
 from events.bus.rabbitmq_sending import CONFIRMED, REFUSED, RabbitSending
 from events.errors import Outage
@@ -128,7 +128,7 @@ class RabbitPublisher:
         with self._changed:
             if self._closing.is_set():
                 return
-            self._connection = connection = pika.SelectConnection(
+            self._connection = connection = JoinedConnection(
                 self._parameters,
                 on_open_callback=self._opened,
                 on_open_error_callback=self._ended,
@@ -176,9 +176,10 @@ class RabbitPublisher:
         publish, exchange, key = self._channel.basic_publish, self._exchange, self._routing_key
         sending.first = self._next_tag
         self._next_tag += len(sending.events)
-        for event in sending.events:
-            own = event.routing_key if key is None else key
-            publish(exchange, own, event.body, properties_of(event), True)
+        with self._connection.joined():
+            for event in sending.events:
+                own = event.routing_key if key is None else key
+                publish(exchange, own, event.body, properties_of(event), True)
 
     def _told(self, frame: Any) -> None:
         self._moved_at = time.monotonic()
