@@ -9,7 +9,7 @@ from events.errors import NewerVersion
 
 LAST_STRIKE = 3
 _LONGEST_WAIT_S = 86_400.0
-TOGETHER = "It came again, and is folded together with others that did."
+TOGETHER = "It is tried together with others."
 _LONGEST_TRACE = 8_000
 
 

@@ -102,6 +102,7 @@ class Runner:
             act=self._act,
             bindings=generation.bindings,
             since_ms=generation.since_ms,
+            at_once=parts.loaded.concurrency if parts.loaded.handles else 1,
         )
 
     def _go_live(self, suspects: int = 0) -> None:

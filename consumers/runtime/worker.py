@@ -2,7 +2,8 @@
 
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 import structlog
@@ -47,13 +48,15 @@ class Worker:
         act: Act | None = None,
         bindings: Sequence[str] | None = None,
         since_ms: int = 0,
+        at_once: int = 1,
     ) -> None:
+        self.at_once = at_once  # so many retries are tried together
         self._consumer, self._store, self._generation = consumer, store, generation
         # What a generation wants, and not what newer code would: the queue is bound for it.
         self._bindings = tuple(bindings or consumer.bindings)
         self._guard, self._limits = guard, limits
         self._rate = Rate()
-        self._together: tuple[Sequence[Delivery], Fate] | None = None
+        self._together: tuple[Sequence[Delivery], Mapping[Position, Fate]] | None = None
         self._act = act or partial(fold_batch, consumer)
         self._since_ms = since_ms
         self._alone = Alone(
@@ -71,11 +74,11 @@ class Worker:
         deliveries = [one for one in batch.deliveries if self._is_for_us(one)]
         self._say_in_hand(len(deliveries))
         self._alone.give_back()
-        applied = self._finish_together()
+        applied = self.finish_together()
         suspects = self._without_row([one for one in deliveries if _may_end_us(one)])
         if len(suspects) > _ALONE_AT_MOST:
             for start in range(0, len(suspects), _TOGETHER_AT_MOST):
-                applied += self._take_together(suspects[start : start + _TOGETHER_AT_MOST])
+                applied += self.take_together(suspects[start : start + _TOGETHER_AT_MOST], {})
         else:
             for suspect in suspects:
                 applied += self.apply_alone(suspect, None)
@@ -94,19 +97,21 @@ class Worker:
             return False
         return read_envelope(delivery.body).acceptedat.timestamp() * 1000 < self._since_ms
 
-    def _take_together(self, suspects: Sequence[Delivery]) -> int:
-        """Fold many suspects at once, each with a row first that makes it due alone a bit later.
+    def take_together(self, some: Sequence[Delivery], rows: Mapping[Position, Fate]) -> int:
+        """Fold some at once, each with a row first that makes it due alone a bit later.
 
         After a restart of the broker all that was in flight is suspect, and nearly always
-        innocent. Should they end this process, each of them goes alone when it is due.
+        innocent; so is what is due again. Should they end this process, each of them goes alone
+        when it is due. `rows` are those that they have already.
         """
         now = now_ms()
         due_ms = now + int((self._limits.batch_s + self._limits.alone_s) * 1000)
-        version = self._consumer.version
-        waits = Fate(
-            state=State.RETRYING, due_ms=due_ms, first_ms=now, version=version, reason=TOGETHER
-        )
-        changes = [Change(suspect.position, None, waits) for suspect in suspects]
+        first = Fate(state=State.RETRYING, first_ms=now, version=self._consumer.version)
+        waits = {
+            one.position: replace(rows.get(one.position, first), due_ms=due_ms, reason=TOGETHER)
+            for one in some
+        }
+        changes = [Change(place, rows.get(place), fate) for place, fate in waits.items()]
         try:
             self._store.commit(self._generation, Commit(changes=changes))
         except Overtaken:
@@ -114,16 +119,16 @@ class Worker:
         except Refused as refusal:
             # Nothing of anybody's content is in it: the server had no time or room just now.
             raise Outage(str(refusal)) from refusal
-        self._together = suspects, waits
-        return self._finish_together()
+        self._together = some, waits
+        return self.finish_together()
 
-    def _finish_together(self) -> int:
+    def finish_together(self) -> int:
         """Fold what has rows of ours only; after an outage too, because this process lives."""
         if self._together is None:
             return 0
-        suspects, waits = self._together
+        some, waits = self._together
         try:
-            applied = self._attempt(suspects, {}, waits)
+            applied = self._attempt(some, {}, waits)
         except Overtaken:
             applied = 0  # Another one has them; what is left without a fate will be due.
         self._together = None
@@ -148,7 +153,7 @@ class Worker:
         """
         while True:
             try:
-                return self._attempt(self._without_row(deliveries), through or {})
+                return self._attempt(self._without_row(deliveries), through or {}, {})
             except Overtaken as overtaken:
                 logger.info("folded again", action="fold_again", reason=str(overtaken))
                 # Two that overtake each other all the time would both stand still.
@@ -162,21 +167,22 @@ class Worker:
         return [delivery for position, delivery in unique.items() if position not in have]
 
     def _attempt(
-        self, deliveries: Sequence[Delivery], through: Watermarks, before: Fate | None = None
+        self, deliveries: Sequence[Delivery], through: Watermarks, before: Mapping[Position, Fate]
     ) -> int:
         try:
             return self._fold(deliveries, through, before)
         except Refused as refusal:
             if len(deliveries) == 1:
-                self._commit_failure(deliveries[0], before, refusal)
-                return self._fold((), through, None)
+                changes = [self._failure(deliveries[0], before, refusal)]
+                self._store.commit(self._generation, Commit(changes=changes))
+                return self._fold((), through, {})
         # The store refuses the content of somebody here: halve until the culprit stands alone.
         middle = len(deliveries) // 2
         first = self._attempt(deliveries[:middle], {}, before)
         return first + self._attempt(deliveries[middle:], through, before)
 
     def _fold(
-        self, deliveries: Sequence[Delivery], through: Watermarks, before: Fate | None
+        self, deliveries: Sequence[Delivery], through: Watermarks, before: Mapping[Position, Fate]
     ) -> int:
         if not deliveries and not through:
             return 0
@@ -188,18 +194,18 @@ class Worker:
             deadline_s=self._limits.batch_s,
         )
         for place, error in folded.failures.items():
-            fate = self._alone.failed(before, error, event_id=events[place].id)
-            changes.append(Change(positions[place], before, fate))
+            row = before.get(positions[place])
+            fate = self._alone.failed(row, error, event_id=events[place].id)
+            changes.append(Change(positions[place], row, fate))
         failed = folded.failures
         applied = [one for place, one in enumerate(positions) if place not in failed]
-        if before is not None:
-            changes += [Change(position, before, APPLIED) for position in applied]
+        changes += [Change(one, before[one], APPLIED) for one in applied if one in before]
         rate = self._rate.after(len(applied))
         self._store.commit(
             self._generation,
             Commit(
                 documents=folded.documents,
-                applied=applied if before is None else (),
+                applied=[one for one in applied if one not in before],
                 changes=changes,
                 facts=folded.facts,
                 through=through,
@@ -209,7 +215,7 @@ class Worker:
         return len(applied)
 
     def _decoded(
-        self, deliveries: Sequence[Delivery], before: Fate | None
+        self, deliveries: Sequence[Delivery], before: Mapping[Position, Fate]
     ) -> tuple[list[Event], list[Position], list[Change]]:
         events, positions, changes = [], [], []
         for delivery in deliveries:
@@ -217,14 +223,15 @@ class Worker:
                 events.append(event_of(delivery))
                 positions.append(delivery.position)
             except (Undecodable, NewerVersion) as error:
-                fate = self._alone.failed(before, error, event_id=id_of(delivery))
-                changes.append(Change(delivery.position, before, fate))
+                changes.append(self._failure(delivery, before, error))
         return events, positions, changes
 
-    def _commit_failure(self, delivery: Delivery, before: Fate | None, error: Exception) -> None:
-        fate = self._alone.failed(before, error, event_id=id_of(delivery))
-        change = Change(delivery.position, before, fate)
-        self._store.commit(self._generation, Commit(changes=[change]))
+    def _failure(
+        self, delivery: Delivery, before: Mapping[Position, Fate], error: Exception
+    ) -> Change:
+        row = before.get(delivery.position)
+        fate = self._alone.failed(row, error, event_id=id_of(delivery))
+        return Change(delivery.position, row, fate)
 
     def apply_alone(self, delivery: Delivery, before: Fate | None) -> bool:
         """Fold one suspect or one due retry, its strike committed first; say whether it is applied.

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace as changed
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -277,14 +278,15 @@ def test_what_is_due_waits_too_once_one_of_it_has_said_pause(world: HandlerWorld
     world.consumer.fail = {f"w-{n}": Away("closed until Monday") for n in range(5)}
     world.control.ask("tally", "replay", {"act": True})
     world.run(lambda: world.store.mark("paused"))
-    assert len(world.consumer.called) == 1
+    called = len(world.consumer.called)
+    assert called <= 3  # so many are called at once
     world.run()  # a restart does not go on
-    assert len(world.consumer.called) == 1
+    assert len(world.consumer.called) == called
     assert {(fate.attempts, fate.strikes) for fate in world.fates().values()} == {(0, 0)}
     world.consumer.fail = {}
     world.control.ask("tally", "resume", {})
     world.run(lambda: world.counts() == {State.APPLIED: 5})
-    assert len(world.consumer.called) == 6
+    assert len(world.consumer.called) == called + 5
 
 
 def test_suspects_wait_too_once_one_of_them_has_said_pause(world: HandlerWorld) -> None:
@@ -321,6 +323,88 @@ def test_a_pause_of_an_operator_stands_still_and_says_nothing_of_its_own(
     assert world.consumer.called == []
     world.control.ask("tally", "resume", {})
     world.run(lambda: world.counts() == {State.APPLIED: 3})
+
+
+# What is due is called as what is live is: several at once.
+
+
+class Meeting(Notes):
+    """Goes on only where three are called at once; fails at first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.together = Barrier(3, timeout=20)
+        self.failing = False
+
+    def handle(self, event: Event) -> None:
+        self.together.wait()
+        super().handle(event)
+        if self.failing:
+            raise ValueError("not yet")
+
+
+def test_what_a_replay_calls_for_is_called_for_at_once(tmp_path: Path) -> None:
+    world = HandlerWorld(tmp_path, Meeting(), vfs="memdb")
+    world.post(facts(9))
+    world.run()
+    world.control.ask("tally", "replay", {"act": True})
+    world.run(lambda: world.counts() == {State.APPLIED: 9})
+    assert Counter(world.consumer.called) == {f"w-{n}": 1 for n in range(9)}
+    world.close()
+
+
+def test_what_is_tried_again_is_called_for_at_once_and_keeps_its_attempts(tmp_path: Path) -> None:
+    world = HandlerWorld(tmp_path, Meeting(), vfs="memdb")
+    world.consumer.failing = True
+    world.run()
+    world.live_post(6)
+    world.run(lambda: world.counts() == {State.DEAD: 6})
+    assert Counter(world.consumer.called) == {f"w-{n}": 3 for n in range(6)}
+    assert {(fate.attempts, fate.strikes) for fate in world.fates().values()} == {(3, 0)}
+    world.close()
+
+
+def test_what_was_called_for_together_when_the_process_ended_goes_alone(
+    world: HandlerWorld,
+) -> None:
+    world.post(facts(3))
+    world.run()
+
+    def die(commit: Commit) -> None:
+        if any(change.after.state is State.APPLIED for change in commit.changes):
+            raise Killed
+
+    world.store.before = die
+    world.control.ask("tally", "replay", {"act": True})
+    with pytest.raises(Killed):
+        world.run()
+    assert {fate.strikes for fate in world.fates().values()} == {0}
+    struck: list[int] = []
+    world.store.before = lambda commit: struck.extend(
+        change.after.strikes for change in commit.changes if change.after.strikes
+    )
+    world.run(lambda: world.counts() == {State.APPLIED: 3})
+    assert struck == [1, 1, 1]
+    assert Counter(world.consumer.called) == {f"w-{n}": 2 for n in range(3)}
+
+
+def test_an_outage_between_the_calls_and_their_fates_calls_nobody_again(
+    world: HandlerWorld,
+) -> None:
+    world.post(facts(3))
+    world.run()
+    left = iter(range(3))
+
+    def no_room(commit: Commit) -> None:
+        applied = any(change.after.state is State.APPLIED for change in commit.changes)
+        if applied and next(left, None) is not None:
+            raise Outage("the disk is full")
+
+    world.store.before = no_room
+    world.control.ask("tally", "replay", {"act": True})
+    world.run(lambda: world.counts() == {State.APPLIED: 3})
+    assert next(left, None) is None
+    assert Counter(world.consumer.called) == {f"w-{n}": 1 for n in range(3)}
 
 
 # The ladder, and what is permanent.
