@@ -41,11 +41,18 @@ class Handling:
         # there is no room: the outside world shall hear of it once.
         done = self._done & {event.id for event in events}
         since: dict[int, float] = {}
+        pauses: list[BaseException] = []
 
         def call(place: int) -> None:
+            if pauses:  # the other end is to be left alone: not begun, and no attempt spent
+                raise pauses[0]
             since[place] = time.monotonic()
             try:
                 self._handler.handle(events[place])
+            except BaseException as error:
+                if _pauses(error):
+                    pauses.append(error)
+                raise
             finally:
                 del since[place]
 
@@ -73,6 +80,11 @@ class Handling:
             begun = min(list(since.values()), default=time.monotonic())
             if time.monotonic() - begun > self._deadline_s:
                 guard.expire(self._deadline_s)
+
+
+def _pauses(error: BaseException) -> bool:
+    # What is discarded as well is so for its own event, and would be for all that share the error.
+    return getattr(error, "pause", False) and not getattr(error, "discard", False)
 
 
 def _started(concurrency: int) -> ThreadPoolExecutor:

@@ -153,6 +153,29 @@ def test_a_pause_costs_no_attempt() -> None:
     assert "the words of the handler" in paused.reason
 
 
+def test_once_one_has_said_pause_no_further_call_is_begun_and_none_costs_an_attempt() -> None:
+    called: list[str] = []
+    error = Raised(pause=True)
+
+    def act(event: Event) -> None:
+        called.append(event.data.workout_id)
+        if event.data.workout_id == "w-1":
+            raise error
+
+    failures = handled(Does(act), events(5)).failures
+    assert called == ["w-0", "w-1"]
+    assert failures == dict.fromkeys(range(1, 5), error)
+    assert {after(one).attempts for one in failures.values()} == {0}  # type: ignore[arg-type]
+
+
+def test_a_pause_that_discards_its_own_event_discards_no_other() -> None:
+    def act(event: Event) -> None:
+        if event.data.workout_id == "w-0":
+            raise Raised(pause=True, discard=True)
+
+    assert list(handled(Does(act), events(3)).failures) == [0]
+
+
 def test_what_is_quiet_is_discarded_and_says_why() -> None:
     fate = after(Quiet(Quiet.__doc__))
     assert (fate.state, fate.reason) == (
