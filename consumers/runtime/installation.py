@@ -45,7 +45,7 @@ class Installation:
         return self._found
 
     def taken(self) -> dict[str, str]:
-        """Return the plug-in files that are not used, as others have their names, and why."""
+        """Return, by place, what is not used, because its name is none or is taken, and why."""
         return taken(self._settings.plugins)
 
     def names(self) -> list[str]:

@@ -16,13 +16,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import structlog
-
 from consumers import Projection, Read
 from consumers.runtime.shape import problems
 from events.errors import PacelineError
 
-logger = structlog.get_logger(__name__)
 GROUP = "paceline.consumers"
 _SOURCE = "__paceline_source__"
 NAME = re.compile(r"\A[a-z0-9][a-z0-9-]{0,62}\Z")
@@ -66,25 +63,37 @@ class Loaded:
 
 
 def find(plugins: Path) -> dict[str, Found]:
-    """Return every consumer by name: installed packages first, then single files."""
+    """Return every consumer by name: our own first, then other packages, then single files."""
     found: dict[str, Found] = {}
-    for candidate in [*_packages(entry_points(group=GROUP)), *_files(plugins)]:
-        if candidate.name not in found:
-            found[candidate.name] = candidate
+    for candidate in _candidates(plugins):
+        if NAME.match(candidate.name):
+            found.setdefault(candidate.name, candidate)
     return found
 
 
 def taken(plugins: Path) -> dict[str, str]:
-    """Return the files that are not used because an installed consumer has their name, and why."""
-    owners: dict[str, str] = {}
-    for one in _packages(entry_points(group=GROUP)):
-        owners.setdefault(one.name, one.place)
+    """Return, by place, what is not used, because its name is none or is taken, and why."""
+    found = find(plugins)
     return {
-        file.place: f"{file.place}: the name {file.name!r} is taken by {owners[file.name]}, which "
-        "is installed; give the file and its class another name."
-        for file in _files(plugins)
-        if file.name in owners
+        one.place: f"{one.place}: {_name_problem(one, found.get(one.name))}."
+        for one in _candidates(plugins)
+        if one.name not in found or found[one.name].place != one.place
     }
+
+
+def _name_problem(one: Found, owner: Found | None) -> str:
+    if owner is None:
+        return f"the name {one.name!r} must be of a-z, 0-9 and '-', not '-' at first, at most 63"
+    is_file = one.attribute is None and one.place.endswith(".py")
+    cure = "give the file and its class another name" if is_file else "uninstall one of the two"
+    return f"the name {one.name!r} is taken by {owner.place}, which is installed; {cure}"
+
+
+def _candidates(plugins: Path) -> list[Found]:
+    points = entry_points(group=GROUP)
+    # Whatever stands first on the path, nobody takes the place of a consumer of ours.
+    ours_first = sorted(points, key=lambda point: not point.value.startswith("consumers."))
+    return [*_packages(ours_first), *_files(plugins)]
 
 
 def single(file: Path) -> Found:
@@ -94,9 +103,7 @@ def single(file: Path) -> Found:
 
 def _packages(points: Iterable[EntryPoint]) -> Iterable[Found]:
     for point in points:
-        if not NAME.match(point.name):
-            logger.warning("no consumer's name", action="bad_name", name=point.name)
-        elif not re.fullmatch(r"[\w.]+(:\w+)?", point.value):
+        if not re.fullmatch(r"[\w.]+(:\w+)?", point.value):
             yield Found(point.name, point.value, _refuser(point.value), "")
         else:
             yield Found(point.name, point.value, _importer(point.module), point.attr)
@@ -137,7 +144,7 @@ def _executor(file: Path) -> Callable[[], ModuleType]:
 def load(found: Found) -> Loaded:
     """Import a consumer and check its shape; raises Unfit that says what is missing."""
     if not NAME.match(found.name):
-        raise Unfit(f"{found.place}: the name {found.name!r} must be of a-z, 0-9 and '-'.")
+        raise Unfit(f"{found.place}: {_name_problem(found, None)}.")
     try:
         module = found.module()
         return _checked(found, _class(found, module)(), _code(module))

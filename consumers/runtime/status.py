@@ -82,7 +82,7 @@ class ConsumerStatus:
 def statuses(installation: Installation, *, now: datetime) -> list[ConsumerStatus]:
     """Return the status of every consumer, by name; `now` is aware. Runs no consumer's code.
 
-    A file that is not used, because an installed consumer has its name, comes last, as unfit.
+    What is not used, because its name is none or another's, comes last, as unfit.
     """
     found = installation.found()
     unused = [

@@ -10,7 +10,7 @@ import pytest
 
 import cli
 from consumers.runtime import registry
-from consumers.runtime.registry import Loaded, Unfit, find, is_replaced, load
+from consumers.runtime.registry import Loaded, Unfit, find, is_replaced, load, single, taken
 from consumers.runtime.store.sqlite import SqliteStore
 from events.settings import read_settings
 
@@ -85,11 +85,7 @@ def test_a_package_that_somebody_installed_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "strangers.py").write_text(GOOD)
-    metadata = tmp_path / "strangers-1.0.dist-info"
-    metadata.mkdir()
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: strangers\nVersion: 1.0\n")
-    points = "[paceline.consumers]\nrecovery = strangers:Recovery\n"
-    (metadata / "entry_points.txt").write_text(points)
+    installed(tmp_path, "strangers", "recovery = strangers:Recovery")
     monkeypatch.syspath_prepend(str(tmp_path))
     found = find(tmp_path / "nothing")["recovery"]
     assert found.place == "strangers:Recovery"
@@ -128,6 +124,42 @@ def test_an_entry_point_that_names_no_consumer_is_told_so(
 def test_a_file_can_not_take_the_name_of_an_installed_consumer(drop: Drop) -> None:
     file = drop("calories", GOOD.replace("recovery", "calories"))
     assert find(file.parent)["calories"].place == "consumers.calories:Calories"
+
+
+def installed(folder: Path, name: str, points: str) -> None:
+    """Install a package that consists of these entry points."""
+    metadata = folder / f"{name}-1.0.dist-info"
+    metadata.mkdir(parents=True)
+    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text(f"[paceline.consumers]\n{points}\n")
+
+
+def test_no_package_takes_the_name_of_a_consumer_of_ours_wherever_it_stands_on_the_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed(tmp_path, "strangers", "calories = strangers:Calories")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert find(tmp_path)["calories"].place == "consumers.calories:Calories"
+    assert taken(tmp_path) == {
+        "strangers:Calories": "strangers:Calories: the name 'calories' is taken by "
+        "consumers.calories:Calories, which is installed; uninstall one of the two."
+    }
+
+
+def test_of_two_packages_with_one_name_and_of_a_wrong_name_it_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place, name, points in (
+        ("b", "second", "recovery = second:Recovery\nBad_Name = second:Bad"),
+        ("a", "first", "recovery = first:Recovery"),
+    ):
+        installed(tmp_path / place, name, points)
+        monkeypatch.syspath_prepend(str(tmp_path / place))
+    assert find(tmp_path)["recovery"].place == "first:Recovery"
+    told = taken(tmp_path)
+    assert told.keys() == {"second:Recovery", "second:Bad"}
+    assert "is taken by first:Recovery, which is installed" in told["second:Recovery"]
+    assert "'Bad_Name' must be of a-z" in told["second:Bad"]
 
 
 def test_looking_for_consumers_runs_nobody_s_code(drop: Drop, tmp_path: Path) -> None:
@@ -269,10 +301,19 @@ def test_a_wrong_plug_in_is_told_its_file_what_is_wrong_and_what_to_write(
     assert "\n" not in message
 
 
-@pytest.mark.parametrize("name", ["Recovery", "re covery", "recovery!", "-r", "r" * 64, "réc"])
-def test_a_wrong_name_is_told_what_a_name_is_made_of(drop: Drop, name: str) -> None:
+@pytest.mark.parametrize(
+    "name", ["Recovery", "re covery", "recovery!", "-r", "--help", "r" * 64, "réc"]
+)
+def test_a_file_whose_name_is_none_is_no_consumer_and_is_told_what_a_name_is_made_of(
+    drop: Drop, name: str
+) -> None:
     file = drop(name, GOOD.replace('"recovery"', repr(name)))
-    assert refusal(file) == f"{file}: the name {name!r} must be of a-z, 0-9 and '-'."
+    says = f"the name {name!r} must be of a-z, 0-9 and '-', not '-' at first, at most 63."
+    assert taken(file.parent) == {str(file): f"{file}: {says}"}
+    assert name not in find(file.parent)
+    with pytest.raises(Unfit) as refused:
+        load(single(file))
+    assert str(refused.value) == f"{file}: {says}"
 
 
 def test_all_that_is_wrong_is_told_at_once(drop: Drop) -> None:
