@@ -13,6 +13,7 @@ from pathlib import Path
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 OUT_OF_MEMORY = 70
+_CALL = "Timeout (a call"
 
 
 class Swollen(Exception):
@@ -56,7 +57,7 @@ class Guard:
 
     def expire(self, seconds: float) -> None:
         """End the process as `deadline` does, for calls that other threads make."""
-        self._file.write(f"Timeout (a call took longer than {seconds:g} s)!\n")
+        self._file.write(f"{_CALL} took longer than {seconds:g} s)!\n")
         self._file.flush()
         faulthandler.dump_traceback(self._file, all_threads=True)
         os._exit(1)
@@ -75,6 +76,8 @@ class Guard:
 
 def cause(last_words: str) -> str:
     """Return in one line what the file of a process that ended says of it."""
+    if _CALL in last_words:
+        return "The call took longer than its deadline."
     if "Timeout (" in last_words:
         return "The fold took longer than its deadline."
     if "MemoryError" in last_words:

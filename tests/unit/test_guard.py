@@ -51,6 +51,11 @@ with guard.deadline(0.1):
     assert cause(words) == "The fold took longer than its deadline."
 
 
+def test_a_call_that_is_late_ends_the_process_and_is_told_as_one(traces: Path) -> None:
+    assert process(traces, "guard.expire(0.5)").returncode > 0
+    assert cause(traces.read_text()) == "The call took longer than its deadline."
+
+
 def test_a_fold_that_holds_the_interpreter_is_ended_too(traces: Path) -> None:
     body = """
 guard.watch()
