@@ -5,10 +5,13 @@ code. Built-in consumers are entry points like any other.
 """
 
 import importlib
+import inspect
 import re
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import EntryPoint, entry_points
@@ -147,12 +150,33 @@ def load(found: Found) -> Loaded:
         raise Unfit(f"{found.place}: {_name_problem(found, None)}.")
     try:
         module = found.module()
-        return _checked(found, _class(found, module)(), _code(module))
-    except Unfit:
+        return _checked(found, _made(found, _class(found, module)), _code(module))
+    except (Unfit, MemoryError):
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt) and _ends_by_ctrl_c():
+            raise
         told = f"{type(error).__name__}: {error}"
         raise Unfit(f"{_where(found.place, error)} cannot be imported: {told}") from error
+
+
+def _ends_by_ctrl_c() -> bool:
+    # A worker has a handler of its own, so there it is the plug-in that says so.
+    return signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def _made(found: Found, kind: type[Any]) -> Any:
+    if isinstance(kind, type):
+        with suppress(ValueError):  # some that are written in C do not tell
+            arguments = inspect.signature(kind)
+            try:
+                arguments.bind()
+            except TypeError as error:
+                raise Unfit(
+                    f"{found.place}: {kind.__name__} is made without arguments, and it wants some: "
+                    f"{error}; write def __init__(self)."
+                ) from error
+    return kind()
 
 
 def _where(place: str, error: BaseException) -> str:

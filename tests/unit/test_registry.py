@@ -1,5 +1,6 @@
 """Which consumers there are, and what a wrong plug-in is told; it disturbs no other."""
 
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -12,6 +13,7 @@ import cli
 from consumers.runtime import registry
 from consumers.runtime.registry import Loaded, Unfit, find, is_replaced, load, single, taken
 from consumers.runtime.store.sqlite import SqliteStore
+from events.process import on_stop
 from events.settings import read_settings
 
 Drop = Callable[..., Path]
@@ -212,6 +214,10 @@ WRONG: dict[str, tuple[str, str]] = {
     "no syntax": ("class Recovery(:", "cannot be imported: SyntaxError"),
     "raises": ("1 / 0", "cannot be imported: ZeroDivisionError"),
     "exits": ("raise SystemExit(3)", "cannot be imported: SystemExit"),
+    "ends in a way of its own": (
+        "class Over(BaseException): pass\nraise Over(3)",
+        "cannot be imported: Over: 3",
+    ),
     "imports what is not there": ("import shoes", "No module named 'shoes'"),
     "not text": ("\0", "cannot be imported: SyntaxError"),
     "empty": ("", "has 0 classes with name = 'recovery'; write one"),
@@ -219,7 +225,8 @@ WRONG: dict[str, tuple[str, str]] = {
     "two classes": (GOOD + GOOD.replace("Recovery", "Again"), "has 2 classes"),
     "wants arguments": (
         GOOD + "\n    def __init__(self, shoes): pass",
-        "missing 1 required positional argument: 'shoes'",
+        "Recovery is made without arguments, and it wants some: missing a required argument: "
+        "'shoes'; write def __init__(self).",
     ),
     "raises when it is looked at": (
         GOOD + "\n    @property\n    def version(self): return 1 / 0",
@@ -314,6 +321,21 @@ def test_a_file_whose_name_is_none_is_no_consumer_and_is_told_what_a_name_is_mad
     with pytest.raises(Unfit) as refused:
         load(single(file))
     assert str(refused.value) == f"{file}: {says}"
+
+
+def test_who_imports_a_ctrl_c_is_told_so_where_no_other_can_come(
+    drop: Drop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = drop(source="raise KeyboardInterrupt")
+    with pytest.raises(KeyboardInterrupt):
+        loaded(file)
+    monkeypatch.setattr(signal, "getsignal", lambda number: on_stop)
+    assert "line 1, cannot be imported: KeyboardInterrupt" in refusal(file)
+
+
+def test_no_memory_is_no_fault_of_a_plug_in(drop: Drop) -> None:
+    with pytest.raises(MemoryError):
+        loaded(drop(source="raise MemoryError"))
 
 
 def test_all_that_is_wrong_is_told_at_once(drop: Drop) -> None:
