@@ -24,6 +24,7 @@ RATE_FOR = timedelta(seconds=10)
 _LOOK_AT = 500
 # Marks that a worker sets in its store.
 PAUSED, PROBLEM, NO_QUEUE = "paused", "problem", "no-queue"
+CODE, KIND = "code", "kind"
 
 
 class Condition(StrEnum):
@@ -124,6 +125,8 @@ def _status(
     building = _building(built, log) if built and log else None
     counts = store.counts(live.number)
     state, reason = _condition(found, store, problem, building, oldest_s)
+    if state in (Condition.LIVE, Condition.CATCHING_UP):
+        reason = _changed(store, live)
     return ConsumerStatus(
         name=found.name,
         place=found.place,
@@ -172,6 +175,16 @@ def _held(held: str | None, name: str) -> str:
     return (
         f"Operation {operation} compares it first, and may wait for a yes or no: `paceline rebuild "
         f"{name} --diff` shows what it found, `paceline operations cancel {operation}` ends it."
+    )
+
+
+def _changed(store: StoreReader, live: Generation) -> str:
+    # A handler has one generation for ever, whatever its code.
+    if store.mark(KIND) == "handler" or store.mark(CODE) in (None, live.code):
+        return ""
+    return (
+        "Its code changed and its version did not: raise it if the documents change, and it is "
+        "rebuilt."
     )
 
 

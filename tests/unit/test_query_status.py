@@ -223,6 +223,22 @@ def test_a_paused_consumer_says_so(world: World) -> None:
     assert status_of(world).state is Condition.PAUSED
 
 
+def test_code_that_changed_without_its_version_is_told_and_a_handler_has_none(
+    world: World,
+) -> None:
+    world.plug_in()
+    world.fold()
+    running(world)
+    world.store().set_mark("code", world.loaded().code)
+    assert (status_of(world).state, status_of(world).reason) == (Condition.LIVE, "")
+    world.store().set_mark("code", "another")
+    status = status_of(world)
+    assert status.state is Condition.LIVE
+    assert status.reason.startswith("Its code changed and its version did not: raise it")
+    world.store().set_mark("kind", "handler")
+    assert status_of(world).reason == ""
+
+
 def test_a_generation_that_is_built_shows_its_progress(world: World) -> None:
     world.plug_in()
     world.post(workout(), workout(workout_id="w2"))
