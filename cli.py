@@ -18,7 +18,7 @@ from consumers.runtime.asking import Check, worker_for
 from consumers.runtime.assembling import assemble
 from consumers.runtime.audit import Accepting
 from consumers.runtime.control import Control
-from consumers.runtime.places import hold, is_served
+from consumers.runtime.places import hold, is_served, written
 from consumers.runtime.query.app import create_query_app
 from consumers.runtime.registry import find
 from consumers.runtime.removing import remove
@@ -199,7 +199,9 @@ def run(platform: Platform) -> None:
         check_port(settings.host, settings.query_port, "PACELINE_QUERY_PORT")
         settings.plugins.mkdir(parents=True, exist_ok=True)
         Thread(target=greet, args=(settings, patience), daemon=True).start()
-        Supervisor(lambda: wanted(settings), patience=patience).run()
+        Supervisor(
+            lambda: wanted(settings), patience=patience, code=lambda name: written(settings, name)
+        ).run()
     click.echo("Stopped. What was accepted is kept.", err=True)
 
 

@@ -2,7 +2,7 @@
 
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,3 +59,11 @@ def is_served(settings: Settings, name: str) -> bool:
     except Held:
         return True
     return False
+
+
+def written(settings: Settings, process: str) -> object:
+    """Return what differs once the plug-in file of a process was written anew."""
+    with suppress(OSError):
+        file = (settings.plugins / f"{process.removeprefix('consume ')}.py").stat()
+        return file.st_ino, file.st_mtime_ns, file.st_size
+    return None

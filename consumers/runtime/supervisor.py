@@ -20,6 +20,11 @@ _WELL_S = 1.0  # for one that ended by itself; what ends at once each time is no
 _LOOK_EVERY_S = 2.0
 _END_WITHIN_S = 15.0
 Wanted = Callable[[], Mapping[str, Sequence[str]]]
+Fingerprint = Callable[[str], object]
+
+
+def _same(name: str) -> None:
+    return None
 
 
 @dataclass(slots=True)
@@ -27,6 +32,7 @@ class _Child:
     """One process and its past."""
 
     arguments: Sequence[str]
+    code: object
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
     start_at: float = 0.0
@@ -34,10 +40,14 @@ class _Child:
 
 
 class Supervisor:
-    """Keeps what is wanted running: process name -> arguments of the `paceline` command."""
+    """Keeps what is wanted running: process name -> arguments of the `paceline` command.
 
-    def __init__(self, wanted: Wanted, *, patience: Patience) -> None:
-        self._wanted, self._patience = wanted, patience
+    `code` tells by a process's name which code it would run; where that changes, its failures
+    are forgotten.
+    """
+
+    def __init__(self, wanted: Wanted, *, patience: Patience, code: Fingerprint = _same) -> None:
+        self._wanted, self._patience, self._code = wanted, patience, code
         self._children: dict[str, _Child] = {}
         self._leaving: list[tuple[subprocess.Popen[bytes], float]] = []
         self._look_at = 0.0
@@ -60,12 +70,15 @@ class Supervisor:
         self._look_at = time.monotonic() + _LOOK_EVERY_S
         wanted = self._wanted()
         for name in wanted.keys() - self._children.keys():
-            self._children[name] = _Child(wanted[name])
+            self._children[name] = _Child(wanted[name], self._code(name))
         gone = [name for name in self._children if name not in wanted]
         for name in gone:
             self._dismiss(self._children[name])
         # In the order of what is wanted, because the last one started is the first one ended.
         self._children = {name: self._children[name] for name in wanted}
+        for name, child in self._children.items():
+            if (code := self._code(name)) != child.code:
+                child.code, child.failures, child.start_at = code, 0, 0.0
 
     def _tend(self, name: str, child: _Child) -> None:
         if child.process is not None and child.process.poll() is not None:

@@ -73,7 +73,10 @@ class Run:
         self.wanted: dict[str, tuple[str, ...]] = {}
         self.patience = Counted(most_s=0.01)
         self.clock = Clock()
-        self.supervisor = Supervisor(lambda: self.wanted, patience=self.patience)
+        self.code: dict[str, int] = {}
+        self.supervisor = Supervisor(
+            lambda: self.wanted, patience=self.patience, code=lambda name: self.code.get(name)
+        )
         self._thread = Thread(target=self.supervisor.run)
 
     def start(self, **wanted: str) -> None:
@@ -194,6 +197,20 @@ def test_what_has_failed_for_days_is_still_tried_once_a_minute(run: Run) -> None
         until(lambda: len(restarts(logs)) == 2, what="it has ended again")
     assert restarts(logs)[-1] == ("one", 3, 60.0)
     run.turn()
+
+
+def test_what_has_new_code_is_started_at_once_and_its_failures_are_forgotten(run: Run) -> None:
+    with capture_logs() as logs:
+        run.start(one="3", two="3")
+        until(lambda: len(restarts(logs)) == 2, what="both have ended")
+        for child in run.supervisor._children.values():
+            child.failures, child.start_at = 20, run.clock.now + 60
+        run.code = {"one": 1}
+        run.clock.now += 5
+        until(lambda: len(restarts(logs)) == 3, what="one has ended again")
+        run.turn()
+    assert restarts(logs)[-1] == ("one", 3, 0.1)
+    assert len(run.started("two")) == 1
 
 
 def test_a_clean_end_is_followed_by_a_start_at_once(run: Run) -> None:

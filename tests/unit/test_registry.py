@@ -11,6 +11,7 @@ import pytest
 
 import cli
 from consumers.runtime import registry
+from consumers.runtime.places import written
 from consumers.runtime.registry import Loaded, Unfit, find, is_replaced, load, single, taken
 from consumers.runtime.store.sqlite import SqliteStore
 from events.process import on_stop
@@ -207,6 +208,18 @@ def test_a_file_that_was_changed_since_it_was_loaded_is_known_as_replaced(drop: 
 def test_an_installed_consumer_is_replaced_by_a_restart_alone(tmp_path: Path) -> None:
     found = find(tmp_path)["calories"]
     assert not is_replaced(found, replace(load(found), code="another"))
+
+
+def test_a_process_has_other_code_once_its_file_was_written_and_no_other_has(
+    drop: Drop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = drop()
+    monkeypatch.setenv("PACELINE_PLUGINS", str(file.parent))
+    names = ("consume recovery", "consume calories", "relay")
+    before = [written(read_settings(), name) for name in names]
+    drop(source=GOOD + "# changed")
+    after = [written(read_settings(), name) for name in names]
+    assert [one != other for one, other in zip(before, after, strict=True)] == [True, False, False]
 
 
 WITHOUT_FOLD = GOOD.replace("def fold", "def unfold")
