@@ -126,3 +126,18 @@ def _read_problems(reads: Any) -> Iterable[str]:
     ):
         such = '{"/users/{user}/rest{?from,to}": rest}'
         yield f"reads is {reads!r:.80}; write a mapping of paths to functions such as {such}"
+        return
+    for path, read in reads.items():
+        yield from _call_problems(path, read)
+
+
+def _call_problems(path: str, read: Any) -> Iterable[str]:
+    cure = "write a function of (documents, query) that returns the answer"
+    if _is_async(read) or inspect.isgeneratorfunction(read):
+        yield f"the read {path!r:.80} is async or has a yield; {cure}"
+    try:
+        inspect.signature(read).bind("documents", "query")
+    except TypeError as error:
+        yield f"the read {path!r:.80} cannot be called: {error}; {cure}"
+    except ValueError:
+        return  # some that are written in C do not tell

@@ -303,6 +303,19 @@ WRONG: dict[str, tuple[str, str]] = {
     "an index named by a number": (GOOD.replace('"longest"', "7"), "index 7 is of"),
     "reads in a list": (GOOD.replace("reads = {", "reads = [7] or {"), "reads is [7]; write a map"),
     "a read that is no function": (GOOD.replace(": max", ": 7"), "reads is {"),
+    "a read of one argument": (
+        GOOD.replace(": max", ": lambda documents: 1"),
+        "the read '/users/{user}/rest{?from,to}' cannot be called: too many positional arguments; "
+        "write a function of (documents, query)",
+    ),
+    "a read that yields": (
+        GOOD.replace(": max", ": lambda documents, query: (yield)"),
+        "the read '/users/{user}/rest{?from,to}' is async or has a yield; write a function",
+    ),
+    "an async read": (
+        "async def rest(documents, query): pass\n" + GOOD.replace(": max", ": rest"),
+        "the read '/users/{user}/rest{?from,to}' is async or has a yield; write a function",
+    ),
     "a read without a path": (
         GOOD.replace('"/users/{user}/rest{?from,to}"', "7"),
         "write a mapping of paths to functions",
