@@ -1,7 +1,6 @@
 """The status of every consumer: how far it is, what is set aside, and why it stands still."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -9,11 +8,11 @@ from pathlib import Path
 from consumers.runtime.fates import State
 from consumers.runtime.holding import HELD
 from consumers.runtime.installation import Installation
+from consumers.runtime.lag import lag_of
 from consumers.runtime.registry import Found
 from consumers.runtime.store import Generation, Phase, StoreReader
-from events.envelope import read_envelope
 from events.errors import Outage
-from events.log import Logged, LogReader, Selection, Watermarks
+from events.log import LogReader, Selection
 
 __all__ = ["Building", "Condition", "ConsumerStatus", "Installation", "status", "statuses"]
 
@@ -21,7 +20,6 @@ __all__ = ["Building", "Condition", "ConsumerStatus", "Installation", "status", 
 BEHIND_S = 5.0
 # The rate is of about the last ten seconds; when nothing was committed since, it is 0.
 RATE_FOR = timedelta(seconds=10)
-_LOOK_AT = 500
 # Marks that a worker sets in its store.
 PAUSED, PROBLEM, NO_QUEUE = "paused", "problem", "no-queue"
 CODE, KIND = "code", "kind"
@@ -121,7 +119,7 @@ def _status(
             found, _standing(found, problem) if problem else Condition.NOT_STARTED, problem
         )
     # The log is read after the store: what comes in between counts as lag, never as less than none.
-    lag, oldest_s = _lag(log, store, live, now) if log else (0, None)
+    lag, oldest_s = lag_of(log, store, live, now) if log else (0, None)
     building = _building(built, log) if built and log else None
     counts = store.counts(live.number)
     state, reason = _condition(found, store, problem, building, oldest_s)
@@ -191,56 +189,6 @@ def _changed(store: StoreReader, live: Generation) -> str:
 def _standing(found: Found, problem: str) -> Condition:
     # Why code cannot be loaded is told in words that begin with where it is.
     return Condition.UNFIT if problem.startswith(found.place) else Condition.STOPPED
-
-
-def _lag(
-    log: LogReader, store: StoreReader, live: Generation, now: datetime
-) -> tuple[int, float | None]:
-    """Return how many wanted events have no fate, and how long ago the first was accepted.
-
-    Past a watermark most have none; but what a queue brings has its fate before a sweep was there.
-    """
-    watermarks = store.watermarks(live.number)
-    count, firsts = 0, []
-    for selection in _ahead(log, watermarks, live):
-        having = _having(store, live, selection)
-        count += max(0, log.count(selection) - len(having))
-        firsts += _first_without(log, selection, having)
-    accepted = [read_envelope(first.body).acceptedat for first in firsts]
-    return count, round((now - min(accepted)).total_seconds(), 3) if accepted else None
-
-
-def _having(store: StoreReader, live: Generation, ahead: Selection) -> dict[int, State]:
-    if ahead.relay is None:
-        return {}
-    return store.rows(live.number, ahead.relay, ahead.after, ahead.through)
-
-
-def _first_without(log: LogReader, ahead: Selection, having: dict[int, State]) -> list[Logged]:
-    while rows := log.scan(ahead, limit=_LOOK_AT):
-        for row in rows:
-            if row.position.number not in having:
-                return [row]
-        ahead = replace(ahead, after=rows[-1].position.number)
-    return []
-
-
-def _ahead(log: LogReader, watermarks: Watermarks, live: Generation) -> Iterator[Selection]:
-    bindings = live.bindings
-    if not watermarks and not live.applied:
-        # Counted in an index, however many relays there were.
-        yield Selection(bindings=bindings, accepted_from=live.since)
-        return
-    for relay, settled in log.settled().items():
-        after = watermarks.get(relay, 0)
-        if after < settled:
-            yield Selection(
-                bindings=bindings,
-                accepted_from=live.since,
-                relay=relay,
-                after=after,
-                through=settled,
-            )
 
 
 def _building(built: Generation, log: LogReader) -> Building:

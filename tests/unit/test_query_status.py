@@ -142,7 +142,7 @@ def test_what_a_queue_has_brought_past_the_watermarks_is_no_lag(world: World) ->
 def test_what_a_queue_has_not_brought_between_others_is_the_lag_and_its_age(
     world: World, monkeypatch: pytest.MonkeyPatch, at_once: int
 ) -> None:
-    monkeypatch.setattr("consumers.runtime.status._LOOK_AT", at_once)
+    monkeypatch.setattr("consumers.runtime.lag._LOOK_AT", at_once)
     world.plug_in()
     world.post(workout())
     world.fold()
