@@ -1,20 +1,21 @@
 """Trying a consumer in memory: its events are folded as the platform would, each step looked at."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from itertools import islice
 from random import Random
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from consumers import Document, Projection
 from consumers.memory import canonical
+from consumers.runtime.folding import BadFold, checked_keys, is_key
 from events.envelope import Event
 from events.schemas import load_reaction
 from events.topology import wanted
 
 _MOST_BYTES = 1024 * 1024
-_LONGEST_KEY = 512  # bytes
+T = TypeVar("T")
 Told = dict[tuple[str, str], Event]
 """User and key of each fact that was told, and the event with which it was."""
 
@@ -90,19 +91,12 @@ def _committed(consumer: Projection, events: Sequence[Event], so_far: Tried) -> 
 
 
 def _keys(consumer: Projection, event: Event) -> list[str]:
-    given = _noted(consumer, event, consumer.keys, event)
-    if isinstance(given, str):
-        raise NotConforming(f"{consumer.name} gives text from keys(), not a list: {given!r}.")
-    keys = list(given)
-    _blame(
-        consumer,
-        event,
-        {
-            "gives other keys when it is asked again": list(consumer.keys(event)) != keys,
-            "has a key that is not 1 to 512 bytes of printable text": not all(map(_is_key, keys)),
-        },
-        keys,
-    )
+    def asked() -> list[str]:
+        return checked_keys(consumer.keys(event))
+
+    keys = _noted(consumer, event, asked)
+    again = _noted(consumer, event, asked)
+    _blame(consumer, event, {"gives other keys when it is asked again": again != keys}, keys)
     return keys
 
 
@@ -128,13 +122,12 @@ def _reacted(
 ) -> list[tuple[str, Mapping[str, Any]]]:
     """Return the facts that a consumer tells; raises NotConforming for what is none."""
     was = repr((event, before, after))
-    react = consumer.react  # type: ignore[attr-defined]  # it is optional
-    told = list(_noted(consumer, event, react, event, before, after) or ())
+    told = _noted(consumer, event, _told, consumer, event, before, after)
     if repr((event, before, after)) != was:
         raise NotConforming(f"{consumer.name} changes in react() what it was given.", [event])
     for one in told:
         match one:
-            case (str() as key, Mapping() as fact) if _is_key(key):
+            case (str() as key, Mapping() as fact) if is_key(key):
                 try:
                     load_reaction(fact)
                 except ValueError as error:
@@ -144,6 +137,15 @@ def _reacted(
                 message = f"{consumer.name} yields {one!r:.80} from react(), not (key, fact)."
                 raise NotConforming(message, [event])
     return told
+
+
+def _told(
+    consumer: Any, event: Event, before: dict[str, Document], after: dict[str, Document]
+) -> list[Any]:
+    told = consumer.react(event, before, after) or ()
+    if not isinstance(told, Iterable):
+        raise BadFold(f"react() gave {told!r:.80}; yield a key and a mapping with its type")
+    return list(told)
 
 
 def _add(
@@ -161,9 +163,11 @@ def _add(
         told[name] = event
 
 
-def _noted(consumer: Projection, event: Event, function: Any, *arguments: Any) -> Any:
+def _noted(consumer: Projection, event: Event, function: Callable[..., T], *arguments: Any) -> T:
     try:
         return function(*arguments)
+    except BadFold as bad:
+        raise NotConforming(f"{consumer.name}: {bad}.", [event]) from bad
     except Exception as error:
         error.add_note(f"{consumer.name} was folding this. Events: {event.id}.")
         raise
@@ -174,10 +178,6 @@ def _blame(
 ) -> None:
     for misstep in (what for what, happened in missteps.items() if happened):
         raise NotConforming(f"{consumer.name} {misstep}. Keys: {keys}.", [event])
-
-
-def _is_key(key: object) -> bool:
-    return isinstance(key, str) and key.isprintable() and 0 < len(key.encode()) <= _LONGEST_KEY
 
 
 def _flaw(document: Document) -> str | None:

@@ -80,7 +80,7 @@ def _keys(
     failures: dict[int, BaseException] = {}
     for place, event in enumerate(events):
         try:
-            keys.append(_checked(consumer.keys(event)))
+            keys.append(checked_keys(consumer.keys(event)))
         except MemoryError:
             raise
         except BaseException as error:  # noqa: BLE001  # SystemExit too is this event's own
@@ -89,21 +89,26 @@ def _keys(
     return keys, failures
 
 
-def _checked(keys: Iterable[str]) -> list[str]:
-    if isinstance(keys, str):
-        # It would be taken for a list of its letters.
-        raise BadFold(f"keys() gave the text {keys!r:.80}; write a list of keys")
+def checked_keys(keys: Iterable[str]) -> list[str]:
+    """Return what keys() gave as a list; raises BadFold for what are no keys."""
+    # A text would be taken for a list of its letters.
+    if isinstance(keys, str) or not hasattr(keys, "__iter__"):
+        raise BadFold(f"keys() gave {keys!r:.80}; write a list of keys")
     found = list(keys)
     for key in found:
-        if key.__class__ is not str or not key.isprintable() or not _fits(key):
+        if key.__class__ is not str:
+            kind = type(key).__name__
+            raise BadFold(f"keys() gave {key!r:.80}, of type {kind}; write its .value or its str()")
+        if not is_key(key):
             raise BadFold(
                 f"keys() gave {key!r:.80}; a key is 1 to {_LONGEST_KEY} bytes of printable text"
             )
     return found
 
 
-def _fits(key: str) -> bool:
-    return 0 < len(key.encode()) <= _LONGEST_KEY
+def is_key(text: str) -> bool:
+    """Say whether a text may be a key."""
+    return text.isprintable() and 0 < len(text.encode()) <= _LONGEST_KEY
 
 
 def _fold_all(

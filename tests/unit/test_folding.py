@@ -253,7 +253,12 @@ def test_keys_that_raise_fail_their_event_alone() -> None:
     ("consumer", "says"),
     [
         (Sums(keys=lambda _: ["new\nline"]), "keys() gave 'new\\nline'; a key is 1 to 512 bytes"),
-        (Sums(keys=lambda _: "text"), "keys() gave the text 'text'; write a list"),
+        (Sums(keys=lambda _: "text"), "keys() gave 'text'; write a list of keys"),
+        (Sums(keys=lambda _: None), "keys() gave None; write a list of keys"),
+        (
+            Sums(keys=lambda one: [one.data.sport]),
+            "keys() gave <Sport.RUNNING: 'running'>, of type Sport; write its .value or its str()",
+        ),
         (Sums(fold=_add_key), "fold() added or removed documents"),
         (Sums(fold=_replace([1])), "fold() put [1] in place of document 'u0'"),
     ],

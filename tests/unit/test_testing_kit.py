@@ -195,6 +195,16 @@ class Unprintable(Recovery):
         return ["ada\n"]
 
 
+class Sporting(Recovery):
+    def keys(self, event: Any) -> list[str]:
+        return [event.data.sport]
+
+
+class Silent(Recovery):
+    def keys(self, event: Any) -> Any:
+        self.fold(event, {})
+
+
 class Meddling(Recovery):
     def fold(self, event: Any, documents: dict[str, Any]) -> None:
         object.__setattr__(event.data, "duration_ms", 0)
@@ -215,8 +225,10 @@ class Meddling(Recovery):
         (Reaching(), "adds or removes documents"),
         (Forgetting(), "adds or removes documents"),
         (Moody(), "gives other keys when it is asked again"),
-        (Longwinded(), "not 1 to 512 bytes of printable text"),
-        (Unprintable(), "not 1 to 512 bytes of printable text"),
+        (Longwinded(), "a key is 1 to 512 bytes of printable text"),
+        (Unprintable(), "a key is 1 to 512 bytes of printable text"),
+        (Sporting(), "keys.. gave <Sport.RUNNING: 'running'>, of type Sport; write its .value"),
+        (Silent(), "keys.. gave None; write a list of keys. Events: "),
         (Meddling(), "changes the event"),
     ],
 )
@@ -240,15 +252,25 @@ def test_a_difference_is_told_with_the_few_events_that_make_it() -> None:
     assert str(caught.value).endswith(f"Events: {history[7].id}, {history[31].id}.")
 
 
-def test_an_error_in_a_fold_comes_through_with_the_event_noted() -> None:
+def test_an_error_in_the_author_s_code_comes_through_with_the_event_noted() -> None:
     class Broken(Recovery):
         def fold(self, event: Any, documents: dict[str, Any]) -> None:
             raise ZeroDivisionError
 
+    class BrokenKeys(Recovery):
+        def keys(self, event: Any) -> Any:
+            yield "ada"
+            raise ZeroDivisionError
+
+    class BrokenReact(Recovery):
+        def react(self, event: Any, before: Any, after: Any) -> Iterator[Any]:
+            yield 1 / 0
+
     bad = event()
-    with pytest.raises(ZeroDivisionError) as caught:
-        check(Broken(), [bad])
-    assert bad.id in caught.value.__notes__[0]
+    for broken in (Broken(), BrokenKeys(), BrokenReact()):
+        with pytest.raises(ZeroDivisionError) as caught:
+            check(broken, [bad])
+        assert bad.id in caught.value.__notes__[0]
 
 
 def test_a_wrong_binding_is_refused() -> None:
@@ -415,7 +437,7 @@ def test_text_from_keys_does_not_conform() -> None:
         def fold(self, event: Any, documents: dict[str, Any]) -> None:
             pass
 
-    with pytest.raises(NotConforming, match="gives text from keys"):
+    with pytest.raises(NotConforming, match=r"wordy: keys\(\) gave 'ada'; write a list of keys"):
         check(Wordy(), [testing.event()])  # type: ignore[arg-type]  # that is what is wrong
 
 
@@ -698,6 +720,11 @@ class Babbling(Awarding):
         yield "a"
 
 
+class Numbered(Awarding):
+    def react(self, event: Any, before: Any, after: Any) -> Any:
+        return 5
+
+
 class Writing(Awarding):
     def react(self, event: Any, before: Any, after: Any) -> Iterator[Any]:
         after[event.user_id]["workouts"] = 0
@@ -711,6 +738,7 @@ class Writing(Awarding):
         (Favouring, r"tells the facts \[.*\] when folded in the opposite order, and \["),
         (Inventing, "tells under 'a' what is no fact: type is 'weather.changed'"),
         (Babbling, r"yields 'a' from react\(\), not \(key, fact\)"),
+        (Numbered, r"recovery: react\(\) gave 5; yield a key and a mapping with its type"),
         (Writing, r"changes in react\(\) what it was given"),
     ],
 )
