@@ -174,15 +174,45 @@ def test_machines_are_told_each_check_and_its_events(installed: Installed, last:
     assert all(event_id in wrong["detail"] for event_id in wrong["events"])
 
 
-def test_the_order_of_a_set_is_nothing_to_keep(installed: Installed, tmp_path: Path) -> None:
+TOTAL = 'document["duration_ms"] = total'
+SET = 'document["days"] = list({"mon", "tue", "wed", "thu"})'
+BEST = "document['ms'] = self.best['ms'] = max(self.best.get('ms', 0), event.data.duration_ms)"
+ZONE = "document['at'] = max(document.get('at', ''), str(event.time.astimezone().date()))"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [
+        (SET, SET.replace("list(", "sorted(")),
+        (BEST, BEST.replace("self.best['ms'] = ", "").replace("self.best.", "document.")),
+        (ZONE, ZONE.replace("astimezone().", "")),
+    ],
+    ids=["a set", "a class", "a time zone"],
+)
+def test_what_differs_from_process_to_process_is_nothing_to_keep(
+    installed: Installed, tmp_path: Path, wrong: str, right: str
+) -> None:
     file = tmp_path / "recovery.py"
-    kept = 'document["days"] = list({"mon", "tue", "wed", "thu"})'
-    file.write_text(plugin("recovery").replace('document["duration_ms"] = total', f"{kept}; total"))
+    source = plugin("recovery").replace("version = 1", "version = 1\n    best = {}")
+    file.write_text(source.replace(TOTAL, f"{wrong}; total"))
     told = run(installed, "check", file, code=1).stdout.splitlines()[-1]
     assert told.startswith("BAD  processes: recovery: document '")
-    assert "is a set in it, which has no order? Events: " in told
-    file.write_text(file.read_text().replace("list({", "sorted({"))
+    assert "or of what a class or a module keeps? Events: " in told
+    file.write_text(source.replace(TOTAL, f"{right}; total"))
     assert "ok   processes: " in run(installed, "check", file).stdout
+
+
+def test_a_clock_is_not_read_when_a_file_is_loaded(installed: Installed, tmp_path: Path) -> None:
+    file = tmp_path / "recovery.py"
+    today = "from datetime import date\nfrom zoneinfo import ZoneInfo\n\n"
+    file.write_text(f"{today}ZONE = ZoneInfo('Asia/Tokyo')\n{plugin('recovery')}")
+    run(installed, "check", file)
+    file.write_text(f"{today}TODAY = date.today()\n{plugin('recovery')}")
+    told = run(installed, "check", file, code=1).stdout.splitlines()[-1]
+    assert told == (
+        "BAD  processes: recovery.py in a new process: it asks while it is loaded what each "
+        "process is told otherwise: date.today() in recovery.py, line 4"
+    )
 
 
 def test_code_that_ends_a_new_process_alone_is_told_so(
