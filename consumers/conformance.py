@@ -152,7 +152,7 @@ def _ways(consumer: Projection, events: Events, *, of: str) -> str:
 
 
 def _differ(one: Tried, other: Tried) -> bool:
-    return one.documents != other.documents or one.told.keys() != other.told.keys()
+    return one.documents != other.documents or one.told != other.told
 
 
 def _difference(consumer: Projection, events: Events, how: str, way: Way) -> NotConforming:

@@ -16,8 +16,8 @@ from events.topology import wanted
 
 _MOST_BYTES = 1024 * 1024
 T = TypeVar("T")
-Told = dict[tuple[str, str], Event]
-"""User and key of each fact that was told, and the event with which it was."""
+Told = set[tuple[str, str]]
+"""User and key of each fact that was told; a second one under them changes nothing."""
 
 
 class NotConforming(AssertionError):
@@ -58,7 +58,7 @@ def tried(
     if seed:  # sorted by id, so that some of them keep the order that they have among all
         arriving.sort(key=lambda event: Random(f"{seed} {event.id}").random())  # noqa: S311
     remaining = iter({event.id: event for event in arriving}.values())
-    so_far = Tried({}, {})
+    so_far = Tried({}, set())
     while some := list(islice(remaining, batch)):
         new = type(consumer)() if restarts else new
         step = [_committed(new, some, so_far) for _ in range(tries)][-1]
@@ -69,7 +69,7 @@ def tried(
 
 def _committed(consumer: Projection, events: Sequence[Event], so_far: Tried) -> Tried:
     loaded: dict[str, Document] = {}
-    told: Told = {}
+    told: Told = set()
     for event in events:
         keys = _keys(consumer, event)
         for key in keys:
@@ -81,7 +81,8 @@ def _committed(consumer: Projection, events: Sequence[Event], so_far: Tried) -> 
         _folded(consumer, event, documents)
         loaded |= documents
         if reacts:
-            _add(consumer, event, told, so_far.told, _reacted(consumer, event, before, documents))
+            facts = _reacted(consumer, event, before, documents)
+            told |= {(event.user_id, key) for key, _ in facts}
     for key, document in loaded.items():
         if flaw := _flaw(document):
             raise NotConforming(f"{consumer.name}: document {key!r} {flaw}.", events)
@@ -146,21 +147,6 @@ def _told(
     if not isinstance(told, Iterable):
         raise BadFold(f"react() gave {told!r:.80}; yield a key and a mapping with its type")
     return list(told)
-
-
-def _add(
-    consumer: Projection,
-    event: Event,
-    told: Told,
-    before: Told,
-    facts: Iterable[tuple[str, Mapping[str, Any]]],
-) -> None:
-    for key, _ in facts:
-        name = (event.user_id, key)
-        if first := told.get(name) or before.get(name):
-            message = f"{consumer.name} tells the fact {key!r} of {event.user_id} twice."
-            raise NotConforming(message, [first, event])
-        told[name] = event
 
 
 def _noted(consumer: Projection, event: Event, function: Callable[..., T], *arguments: Any) -> T:

@@ -10,15 +10,17 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import pairwise, takewhile
 from pathlib import Path
+from textwrap import indent
 from typing import NamedTuple
 
 import click
 import pytest
 
 from cli import main
+from consumers.conformance import examine
 from consumers.runtime.query.operations import OPERATIONS
-from consumers.runtime.registry import Unfit, find, load
-from consumers.testing import check
+from consumers.runtime.registry import Unfit, find, load, single
+from consumers.testing import check, generated
 from events.envelope import Event, from_bytes, seal
 from events.problems import PROBLEMS
 from events.schemas import load_workout
@@ -143,6 +145,15 @@ def test_what_the_guide_calls_right_keeps_its_contract(tmp_path: Path) -> None:
     right = [block.text for block in blocks(GUIDE) if block.word == "right"]
     assert len(right) > 2
     assert [told(tmp_path, changed(line)) for line in right] == [""] * len(right)
+
+
+def test_what_the_guide_tells_newly_holds_once_in_any_order(tmp_path: Path) -> None:
+    (react,) = [block.text for block in blocks(GUIDE) if block.word == "fragment"]
+    file = tmp_path / "recovery.py"
+    file.write_text(first_consumer(GUIDE) + indent(f"\n{react}", " " * 4))
+    looked = {one.check: one for one in examine(load(single(file)).consumer, generated())}
+    assert [one.detail for one in looked.values() if not one.ok] == []
+    assert looked["fold"].detail.endswith(" and 4 facts")
 
 
 def commands(page: Path) -> Iterator[list[str]]:
