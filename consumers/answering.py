@@ -1,14 +1,15 @@
 """Answering a read in memory, as a client would be answered: its path, its options, JSON."""
 
 import json
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from consumers import Document
 from consumers.memory import MemoryDocuments, canonical
+from consumers.runtime.query.templates import Table, Template
+from consumers.runtime.query.waiting import PARAMETERS
 
 
 class Query(dict[str, str]):
@@ -26,21 +27,18 @@ def answered(
 
     LookupError (404) and ValueError (422) come through.
     """
-    reads: Mapping[str, Callable[..., Any]] = getattr(consumer, "reads", {})
-    held = MemoryDocuments(documents, getattr(consumer, "indexes", {}))
-    for template, answer in reads.items():
-        if (params := _params(template, path)) is not None:
-            return (json.loads(canonical(answer(held, Query(params, now=now)))),)
-    return None
-
-
-def _params(template: str, path: str) -> dict[str, str] | None:
-    """Return the parameters of a path by a template of RFC 6570, or None where it is another's."""
-    given, (route, _, names) = urlsplit(path), template.partition("{?")
-    route = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", route)
-    if (match := re.fullmatch(route, given.path)) is None:
+    given = urlsplit(path)
+    table = Table([consumer] if hasattr(consumer, "reads") else [])
+    if (match := table.match(unquote(given.path))) is None:
         return None
-    query = dict(parse_qsl(given.query, keep_blank_values=True))
-    if unknown := query.keys() - set(names.removesuffix("}").split(",")):
-        raise ValueError(f"{', '.join(sorted(unknown))} is no parameter of {template}")
-    return query | {name: unquote(value) for name, value in match.groupdict().items()}
+    (_, template, read), places = match
+    held = MemoryDocuments(documents, getattr(consumer, "indexes", {}))
+    query = Query(_options(template, given.query) | places, now=now)
+    return (json.loads(canonical(read(held, query))),)
+
+
+def _options(template: Template, text: str) -> dict[str, str]:
+    given = dict(parse_qsl(text, keep_blank_values=True))
+    if unknown := given.keys() - {*template.options, *PARAMETERS}:
+        raise ValueError(f"{', '.join(sorted(unknown))} is no parameter of {template.path}")
+    return {name: value for name, value in given.items() if name in template.options}

@@ -47,13 +47,21 @@ class MemoryConsumer:
         event, facts = from_bytes(delivery.body), []
         early = delivery.position.number <= self.arrived
         if not self.handles:
+            if not self._is_since(event, early=early):
+                return []
             facts = self._fold(event, early=early)
         elif early and not act:
             return []  # not for it, and without a fate: it may still be asked to act
-        elif not is_history(event):
+        elif getattr(self.consumer, "history", False) or not is_history(event):
             self.consumer.handle(event)
         self.had.add(delivery.position)
         return facts
+
+    def _is_since(self, event: Event, *, early: bool) -> bool:
+        since = getattr(self.consumer, "since", None)
+        if since == "now":
+            return not early
+        return since is None or event.accepted_at >= datetime.fromisoformat(since)
 
     def _fold(self, event: Event, *, early: bool) -> list[Sealed]:
         reacts = hasattr(self.consumer, "react")

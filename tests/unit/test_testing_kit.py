@@ -298,6 +298,21 @@ def test_what_a_read_refuses_comes_through() -> None:
         read(Resting(), "/users/ada/rest/2026-11-24?colour=red", [event()])
 
 
+def test_what_the_platform_adds_to_each_read_is_taken_and_not_passed_on() -> None:
+    path = "/users/ada/rest/2026-11-24?after=abc&wait=1"
+    assert read(Resting(), path, [event(duration_ms=1_500)], now=NOW)["rest"] == 4.5
+
+
+def test_of_two_reads_that_fit_the_one_that_says_more_answers() -> None:
+    class Both(Recovery):
+        reads: Mapping[str, Any] = {
+            "/x/{user}": lambda documents, query: dict(query),
+            "/x/all": lambda documents, query: "all",
+        }
+
+    assert [read(Both(), path, []) for path in ("/x/all", "/x/ada")] == ["all", {"user": "ada"}]
+
+
 def test_a_path_without_a_read_is_a_mistake_of_the_test() -> None:
     with pytest.raises(NotConforming, match="has no read for '/users/ada'"):
         read(Resting(), "/users/ada", [event()])
@@ -875,6 +890,38 @@ def test_what_follows_from_before_a_consumer_came_is_quiet() -> None:
     platform.add(Awarding())
     assert [fact.data.origin for fact in platform.facts] == ["history"]
     assert handler.sent == []
+
+
+def test_a_handler_that_wants_history_gets_it() -> None:
+    class Remembering(Pushing):
+        history = True
+
+    platform, handler = MemoryPlatform(), Remembering()
+    platform.add(handler)
+    platform.add(Awarding())
+    for _ in range(2):
+        platform.post(origin="history")
+    assert handler.sent == ["second"]
+
+
+@pytest.mark.parametrize(
+    ("moment", "folded_ms"), [("now", 300_000), ("2026-11-24T00:00:00+00:00", 330_000)]
+)
+def test_what_was_accepted_before_its_time_is_not_for_a_projection(
+    moment: str, folded_ms: int
+) -> None:
+    class Later(Recovery):
+        since = moment
+
+    platform = MemoryPlatform()
+    for day, duration_s in ((23, 1), (24, 10)):
+        accepted_at = datetime(2026, 11, day, 20, tzinfo=UTC)
+        platform.post(accepted_at=accepted_at, duration_s=duration_s)
+    platform.add(Later())
+    platform.post(duration_s=100)
+    platform.replay()
+    platform.rebuild("recovery")
+    assert platform.documents("recovery") == {"ada/2026-11-24": {"rest_ms": folded_ms}}
 
 
 def test_a_higher_version_is_filled_anew_and_the_same_one_is_refused() -> None:
