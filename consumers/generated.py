@@ -152,3 +152,9 @@ def _plain(day: int, number: int, sport: str) -> Event:
         distance_mm=5_000_000 + 1000 * ((day * 13 + number) % 5_000),
     )
     return from_bytes(seal(fact, accepted_at=fact.ended_at).body)
+
+
+@cache
+def crowd(sport: str, people: int) -> tuple[Event, ...]:
+    """Return one workout of each of so many people, all on one day."""
+    return tuple(event(user_id=f"person-{number}", sport=sport) for number in range(people))

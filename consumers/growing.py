@@ -1,4 +1,4 @@
-"""How a document grows: two years of one person, folded with one workout a day and with three."""
+"""How a document grows: by the days of a person, by a workout or three on each, and by people."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from consumers import Document, Projection
-from consumers.generated import two_years
+from consumers.generated import crowd, two_years
 from consumers.memory import canonical
 from consumers.trying import NotConforming
 from events.envelope import Event
@@ -20,6 +20,7 @@ MOST_PER_DAY = 256
 _LOOKS = 8
 _LONG = 60  # active days; a document of fewer, such as a month's, does not grow for ever
 _EXTRA = 8.0  # bytes a day that wider numbers may take
+_PEOPLE, _A_PERSON = 200, 1.0  # the bytes that a hundred of them may bring each
 
 
 class Growth(NamedTuple):
@@ -44,8 +45,38 @@ def check_growth(consumer: Projection, events: Sequence[Event]) -> str:
     for key, growth in busy.items():
         if flaw := _flaw(growth, plain.get(key)):
             raise NotConforming(f"{consumer.name}: document {key!r} {flaw}.")
+    _check_crowd(consumer, crowd(sport.value, _PEOPLE))
     fastest = max((max(growth.rates()) for growth in busy.values()), default=0.0)
     return f"at most {fastest:.0f} bytes for each active day in documents that go on for ever"
+
+
+def _check_crowd(consumer: Projection, people: Sequence[Event]) -> None:
+    """Raise NotConforming where a document grows with each person: its room would end one day."""
+    new, documents, half = type(consumer)(), defaultdict[str, Document](dict), len(people) // 2
+    sizes = []
+    for some in (people[:half], people[half:]):
+        for event in some:
+            _fold(new, event, documents)
+        sizes.append({key: _size(document) for key, document in documents.items()})
+    for key, before in sizes[0].items():
+        if (grown := (sizes[1][key] - before) / half) > _A_PERSON:
+            raise NotConforming(
+                f"{consumer.name}: document {key!r} grows by {grown:.0f} bytes for each person; "
+                "make a document for each."
+            )
+
+
+def _fold(
+    consumer: Projection, event: Event, documents: dict[str, Document]
+) -> dict[str, Document]:
+    touched = {key: documents[key] for key in consumer.keys(event)}
+    consumer.fold(event, touched)
+    documents |= touched
+    return touched
+
+
+def _size(document: Document) -> int:
+    return len(canonical(document).encode())
 
 
 def _is_wanted(consumer: Projection, sport: Sport) -> bool:
@@ -83,10 +114,7 @@ def _growths(consumer: Projection, history: Sequence[Event]) -> dict[str, Growth
     part = len(history) // _LOOKS
     for start in range(0, len(history), part):
         for event in history[start : start + part]:
-            touched = {key: documents[key] for key in new.keys(event)}
-            new.fold(event, touched)
-            documents |= touched
-            for key in touched:
+            for key in _fold(new, event, documents):
                 active[key].add(event.data.local_date)
         _look(documents, active, grown)
     return {
@@ -103,4 +131,4 @@ def _look(
         days, growth = len(active[key]), grown[key]
         if not growth.days or days > growth.days[-1]:
             growth.days.append(days)
-            growth.sizes.append(len(canonical(document).encode()))
+            growth.sizes.append(_size(document))

@@ -565,9 +565,23 @@ class Steady(Hoarding):
         document.setdefault("days", {})[str(event.data.local_date)] = 1
 
 
+class Crowded(Hoarding):
+    def keys(self, event: Any) -> list[str]:
+        return ["all"]
+
+    def keep(self, document: dict[str, Any], event: Any) -> None:
+        document.setdefault("people", {})[event.user_id] = 1
+
+
+class Counted(Crowded):
+    def keep(self, document: dict[str, Any], event: Any) -> None:
+        document["workouts"] = document.get("workouts", 0) + 1
+
+
 @pytest.mark.parametrize(
     ("kind", "says"),
     [
+        (Crowded, "document 'all' grows by 17 bytes for each person; make a document for each."),
         (Hoarding, "document 'ada' grows by a piece for each workout: 14 bytes a day with one"),
         (Swelling, "document 'ada' grows by 318 bytes for each active day, over 256"),
         (Accelerating, "document 'ada' grows faster and faster"),
@@ -578,8 +592,10 @@ def test_a_document_that_grows_too_fast_is_found(kind: type[Any], says: str) -> 
     assert (found.check, says in found.detail) == ("growth", True), found.detail
 
 
-def test_a_document_that_grows_by_its_days_is_well() -> None:
-    check(Steady())
+@pytest.mark.parametrize("kind", [Steady, Counted])
+def test_a_document_that_grows_by_its_days_or_counts_everybody_is_well(kind: type[Any]) -> None:
+    check(kind())
+    assert "growth" in {one.check for one in examine(kind(), generated()) if one.ok}
 
 
 def test_a_consumer_of_facts_alone_has_no_days_to_grow_by() -> None:
