@@ -98,6 +98,12 @@ def _fold(consumer: Projection, events: Events) -> str:
             f"{consumer.name} is bound to {bindings}, which none of {len(events)} events matches."
         )
     found = tried(consumer, mine)
+    if not found.documents and not found.told and any(map(consumer.keys, mine)):
+        raise NotConforming(
+            f"{consumer.name}: {len(mine)} events leave every document empty. Change the one that "
+            'you are given (document["n"] = 1), and assign nothing to its name; for an event that '
+            "changes nothing give no key."
+        )
     facts = f" and {len(found.told)} facts" if hasattr(consumer, "react") else ""
     return f"{len(mine)} events make {len(found.documents)} documents{facts}"
 

@@ -592,6 +592,15 @@ def test_a_document_that_grows_too_fast_is_found(kind: type[Any], says: str) -> 
     assert (found.check, says in found.detail) == ("growth", True), found.detail
 
 
+def test_a_fold_that_assigns_another_document_is_found() -> None:
+    class Assigning(Hoarding):
+        def keep(self, document: dict[str, Any], event: Any) -> None:
+            document = {"workouts": 1}  # noqa: F841  # that is the mistake
+
+    found = flaw(Assigning())
+    assert (found.check, "leave every document empty" in found.detail) == ("fold", True)
+
+
 @pytest.mark.parametrize("kind", [Steady, Counted])
 def test_a_document_that_grows_by_its_days_or_counts_everybody_is_well(kind: type[Any]) -> None:
     check(kind())
