@@ -98,7 +98,7 @@ def _fold(consumer: Projection, events: Events) -> str:
             f"{consumer.name} is bound to {bindings}, which none of {len(events)} events matches."
         )
     found = tried(consumer, mine)
-    if not found.documents and not found.told and any(map(consumer.keys, mine)):
+    if not found.documents and not found.told and any(list(consumer.keys(event)) for event in mine):
         raise NotConforming(
             f"{consumer.name}: {len(mine)} events leave every document empty. Change the one that "
             'you are given (document["n"] = 1), and assign nothing to its name; for an event that '

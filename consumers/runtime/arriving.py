@@ -7,7 +7,6 @@ from pathlib import Path
 import structlog
 
 from consumers.runtime.parts import Parts
-from consumers.runtime.store import Generation
 from consumers.runtime.sweep import remaining
 
 logger = structlog.get_logger(__name__)
@@ -23,15 +22,16 @@ class Arriving:
     restarts it starts one like all others.
     """
 
-    def __init__(self, parts: Parts, live: Generation) -> None:
-        self._parts, self._live = parts, live
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
         self._is_on: bool | None = None
 
     def _begin(self) -> None:
         """Look, once the log can be read, whether there is a long way to go, or the rest of one."""
         store = self._parts.store
         goes_on = store.mark(_ARRIVING) is not None
-        is_new = not store.watermarks(self._live.number)
+        live = store.live()
+        is_new = live is not None and not store.watermarks(live.number)
         left = self._left() if goes_on or is_new else 0
         self._is_on = left > (_NEARLY if goes_on else _LONG)
         if self._is_on:
@@ -54,8 +54,12 @@ class Arriving:
         return not self._is_on
 
     def _left(self) -> int:
-        marks = self._parts.store.watermarks(self._live.number)
-        return remaining(self._parts.log, self._live.bindings, marks, since=self._live.since)
+        # Asked anew each time: a raised version may go live on the way.
+        live = self._parts.store.live()
+        if live is None:
+            return 0
+        marks = self._parts.store.watermarks(live.number)
+        return remaining(self._parts.log, live.bindings, marks, since=live.since)
 
     def _say(self, what: str, left: int) -> None:
         name = self._parts.loaded.name

@@ -49,7 +49,7 @@ class Runner:
         try:
             if self._leads:
                 self._take_lead()
-            self._arriving = Arriving(parts, self._generation)
+            self._arriving = Arriving(parts)
         except BaseException:
             self._subscription.close()  # it would go on taking what nobody folds
             raise

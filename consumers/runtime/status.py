@@ -124,7 +124,7 @@ def _status(
     counts = store.counts(live.number)
     state, reason = _condition(found, store, problem, building, oldest_s)
     if state in (Condition.LIVE, Condition.CATCHING_UP):
-        reason = _changed(store, live)
+        reason = _changed(store, live, found.name)
     return ConsumerStatus(
         name=found.name,
         place=found.place,
@@ -176,13 +176,13 @@ def _held(held: str | None, name: str) -> str:
     )
 
 
-def _changed(store: StoreReader, live: Generation) -> str:
+def _changed(store: StoreReader, live: Generation, name: str) -> str:
     # A handler has one generation for ever, whatever its code.
     if store.mark(KIND) == "handler" or store.mark(CODE) in (None, live.code):
         return ""
     return (
         "Its code changed and its version did not: raise it if the documents change, and it is "
-        "rebuilt."
+        f"rebuilt; or `paceline rebuild {name}`."
     )
 
 

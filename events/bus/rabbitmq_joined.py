@@ -6,28 +6,35 @@ from typing import Any
 
 import pika
 
+# What the socket does not take of a write is copied each time, so a write is not without a bound.
+_MOST = 1 << 18  # bytes
+
 
 class JoinedConnection(pika.SelectConnection):  # type: ignore[misc]  # pika ships no types
-    """Joins what is sent within a block into one write; pika itself makes three of each message."""
+    """Joins what is sent within a block into few writes; pika alone makes three of each message."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         """Connect as pika does."""
-        self._joined: list[bytes] | None = None
+        self._joined = bytearray()
+        self._joins = False
         super().__init__(*arguments, **options)
 
     @contextmanager
     def joined(self) -> Iterator[None]:
-        """Hold back what is sent until the block ends."""
-        self._joined = []
+        """Hold back what is sent until the block ends, or it is much."""
+        self._joins = True
         try:
             yield
         finally:
-            joined, self._joined = self._joined, None
-            if joined:
-                super()._adapter_emit_data(b"".join(joined))
+            self._joins = False
+            self._write()
 
     def _adapter_emit_data(self, data: bytes) -> None:
-        if self._joined is None:
-            super()._adapter_emit_data(data)
-        else:
-            self._joined.append(data)
+        self._joined += data
+        if not self._joins or len(self._joined) > _MOST:
+            self._write()
+
+    def _write(self) -> None:
+        if self._joined:
+            super()._adapter_emit_data(bytes(self._joined))
+            self._joined.clear()

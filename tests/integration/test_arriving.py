@@ -82,3 +82,16 @@ def test_a_short_history_is_nothing_to_step_back_for(
     world.run()
     assert steps_back == []
     assert world.documents() == tallied(facts(25))
+
+
+def test_a_version_that_is_raised_on_the_way_arrives_as_well(
+    world: World, steps_back: list[None]
+) -> None:
+    assert not turns(world, 2).stopped
+    world.consumer = Tally(version=2)
+    world.run(lambda: False)  # until it ends by itself
+    assert len(steps_back) == 2
+    assert world.live.version == 2
+    world.run()
+    assert len(steps_back) == 2
+    assert world.documents() == tallied(facts(25))

@@ -601,6 +601,15 @@ def test_a_fold_that_assigns_another_document_is_found() -> None:
     assert (found.check, "leave every document empty" in found.detail) == ("fold", True)
 
 
+def test_a_consumer_that_gives_no_keys_for_what_it_leaves_out_is_well() -> None:
+    class Leaving(Steady):
+        def keys(self, event: Any) -> Any:
+            yield from ()
+
+    looked = {one.check for one in examine(Leaving(), generated()) if one.ok}
+    assert "fold" in looked
+
+
 @pytest.mark.parametrize("kind", [Steady, Counted])
 def test_a_document_that_grows_by_its_days_or_counts_everybody_is_well(kind: type[Any]) -> None:
     check(kind())
