@@ -3,12 +3,10 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -16,6 +14,7 @@ import psutil
 import urllib3
 
 from tests.acceptance.processes import data_dir, words, workers
+from tests.servers.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILT_IN = ("achievements", "calories", "leaderboard", "monthly-report")
@@ -43,22 +42,13 @@ def until(
     return value
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody has just now."""
-    with ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
-
-
 class Platform:
     """`paceline run` in a folder; settings by their names, such as `fold_alone_s=1`."""
 
     def __init__(self, folder: Path, **settings: object) -> None:
         self.folder, self.plugins = folder, folder / "plugins"
         self.plugins.mkdir(parents=True, exist_ok=True)
-        self.port, self.query_port = free_ports(2)
+        self.port, self.query_port = free_port(), free_port()
         given = {"port": self.port, "query_port": self.query_port, **settings}
         given |= {"data_dir": folder, "plugins": self.plugins}
         self._environment = {

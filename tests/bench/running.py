@@ -11,8 +11,9 @@ from tempfile import TemporaryDirectory
 import urllib3
 
 from events.process import PARENT
-from tests.acceptance.platform import ROOT, Platform, free_ports, until
+from tests.acceptance.platform import ROOT, Platform, until
 from tests.bench.figures import Void
+from tests.servers.ports import free_port
 
 _END_WITHIN_S = 15.0
 
@@ -45,7 +46,7 @@ def running(*arguments: str, **settings: object) -> Iterator[Platform]:
 @contextmanager
 def bare_server(route: str) -> Iterator[int]:
     """The port of a bare server, when it answers."""
-    (port,) = free_ports(1)
+    port = free_port()
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.bench.bare_server", route, str(port)],
         cwd=ROOT,

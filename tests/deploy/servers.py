@@ -11,7 +11,8 @@ from pymongo import MongoClient
 
 from events.bus.rabbitmq import parameters
 from tests.deploy.place import DEPLOY, INSTALLED, passwords, settings_of
-from tests.servers.mongod import free_port, mongod_program
+from tests.servers.mongod import mongod_program
+from tests.servers.ports import free_port
 from tests.servers.rabbitmq import RabbitMQ
 
 _UP_WITHIN_S = 60.0

@@ -15,7 +15,7 @@ import urllib3
 from tests.deploy.place import CONSUMERS, documents, settings_of
 from tests.deploy.servers import Broker, Database
 from tests.integration.world import until
-from tests.servers.mongod import free_port
+from tests.servers.ports import free_port
 
 PACELINE = str(Path(sys.executable).with_name("paceline"))
 SERVICES: dict[str, dict[str, Any]] = documents("compose.yaml")[0]["services"]

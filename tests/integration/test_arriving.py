@@ -60,15 +60,18 @@ def test_one_that_is_killed_on_the_way_steps_back_for_the_rest(
 ) -> None:
     assert not turns(world, 2).stopped
     assert 0 < sum(world.counts().values()) < 20
-    assert not turns(world, 1).stopped
+    assert not turns(world, 2).stopped
     assert len(steps_back) == 2
+    # What is left is no long history by itself.
+    assert 15 <= sum(world.counts().values()) < 22
+    world.run(lambda: False)  # until it ends by itself
+    assert len(steps_back) == 3
 
 
 def test_one_that_was_only_away_for_long_goes_as_fast_as_it_can(
     world: World, steps_back: list[None]
 ) -> None:
     world.runner(Patience()).run()
-    world.run()
     steps_back.clear()
     world.post(facts(30, first=25))
     world.run(lambda: world.documents() == tallied(facts(55)))

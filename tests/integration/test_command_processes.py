@@ -12,13 +12,12 @@ import pytest
 from events.lock import FileLock
 from tests.integration.place import Place
 from tests.integration.world import append, facts, tallied, until
+from tests.servers.ports import free_port
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Place]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        place = Place(tmp_path / "place", port=probe.getsockname()[1])
+    place = Place(tmp_path / "place", port=free_port())
     place.plug_in()
     yield place
     place.close()

@@ -4,7 +4,8 @@ import pytest
 
 from consumers.runtime.doctor import findings
 from events.settings import read_settings
-from tests.servers.mongod import Mongod, free_port
+from tests.servers.mongod import Mongod
+from tests.servers.ports import free_port
 from tests.servers.rabbitmq import RabbitMQ
 
 

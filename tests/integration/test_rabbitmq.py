@@ -38,7 +38,7 @@ from events.topology import EXCHANGE, queue_name
 from tests.contract.test_event_log import EVERY_EXAMPLE
 from tests.factories import workout
 from tests.integration.world import until
-from tests.servers.mongod import free_port
+from tests.servers.ports import free_port
 from tests.servers.rabbitmq import Cluster, RabbitMQ
 
 ROOT = Path(__file__).parents[2]
@@ -130,9 +130,11 @@ class Place:
 
     @contextmanager
     def channel(self) -> Iterator[BlockingChannel]:
-        """What an operator or a stranger does."""
+        """What an operator or a stranger does; what is published is in its queue then."""
         with pika.BlockingConnection(pika.URLParameters(self.url)) as connection:
-            yield connection.channel()
+            channel = connection.channel()
+            channel.confirm_delivery()
+            yield channel
 
     def close(self) -> None:
         for one in self._open:

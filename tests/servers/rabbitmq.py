@@ -16,7 +16,7 @@ from pathlib import Path
 import pika
 from pika.exceptions import AMQPError
 
-from tests.servers.mongod import free_port
+from tests.servers.ports import free_port
 
 _PROGRAMS = Path("/usr/lib/rabbitmq/bin")
 _UP_WITHIN_S = 120.0
