@@ -186,7 +186,7 @@ class Platform:
 
     def replaced(self, name: str, *, after: signal.Signals) -> psutil.Process:
         """Send a signal to a process, and return the one that the supervisor starts for it."""
-        old = self.processes()[name]
+        old = until(lambda: self.processes().get(name), what=f"there is a process {name}")
         old.send_signal(after)
 
         def new() -> psutil.Process | None:

@@ -65,7 +65,8 @@ def test_kill_9_of_the_supervisor_ends_everything_also_a_plugin_that_hangs(start
     platform = start(plugins={"hangs": HANGS}, fold_batch_s=600)
     assert platform.post("/v1/workouts", posted(crowd(seed=3, count=1, users=1)[0])).status == 202
     until(lambda: "hangs" in platform.running(), what="it runs")
-    until(lambda: _busy(platform.processes()["hangs"]), what="it hangs")
+    hanging = until(lambda: platform.processes().get("hangs"), what="it has a process")
+    until(lambda: _busy(hanging), what="it hangs")
     assert len(platform.left()) == len(platform.processes()) >= len(BUILT_IN) + 7
     platform.supervisor.kill()
     platform.supervisor.wait(timeout=10)
