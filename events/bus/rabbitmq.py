@@ -2,12 +2,10 @@
 
 import logging
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit
 
-import pika
 from pika.adapters.blocking_connection import BlockingConnection
 from pika.exceptions import (
     AMQPConnectionError,
@@ -18,6 +16,7 @@ from pika.exceptions import (
     ProbableAuthenticationError,
 )
 
+from events.bus.rabbitmq_nodes import address, parameters
 from events.errors import Outage, PacelineError
 from events.topology import queue_name
 
@@ -36,8 +35,6 @@ _LASTING = (
     ssl.SSLError,
 )
 _REMEDY = "Delete the queue: it is made again within seconds, and what it held comes from the log."
-_HEARTBEAT_S, _SOCKET_S, _OPEN_S, _BLOCKED_S = 30, 5.0, 10.0, 300.0
-_OURS = ("cafile", "certfile", "keyfile")
 
 
 class Unanswered(AMQPConnectionError):  # type: ignore[misc]  # pika ships no types
@@ -50,47 +47,6 @@ class NoLeader(PacelineError):
 
 # It reports each step of each failed attempt; what matters is said by us, in one line.
 logging.getLogger("pika").setLevel(logging.CRITICAL)
-
-
-def parameters(url: str, *, name: str) -> pika.URLParameters:
-    """Return how to connect; `name` is what the broker shows. Raises PacelineError for a bad URL.
-
-    `amqps://` checks the broker's certificate. `?cafile=` names who signed it, where the system
-    does not know; `certfile=` and `keyfile=` are the client's own, where the broker asks for one.
-    """
-    parts = urlsplit(url)
-    if parts.scheme not in ("amqp", "amqps") or not parts.hostname:
-        raise PacelineError("The broker's URL must be amqp://… or amqps://… with a host.")
-    query = dict(parse_qsl(parts.query))
-    files = {key: query.pop(key) for key in _OURS if key in query}
-    plain = parts._replace(query=urlencode(query)).geturl()
-    try:
-        made = pika.URLParameters(plain)
-    except (TypeError, ValueError, AttributeError) as error:
-        raise PacelineError(f"The broker's URL for {address(url)} is not usable.") from error
-    if parts.scheme == "amqps":
-        made.ssl_options = pika.SSLOptions(_tls(files), parts.hostname)
-    made.heartbeat, made.blocked_connection_timeout = _HEARTBEAT_S, _BLOCKED_S
-    made.socket_timeout, made.stack_timeout = _SOCKET_S, _OPEN_S
-    made.client_properties = {"connection_name": name}
-    return made
-
-
-def _tls(files: Mapping[str, str]) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=files.get("cafile"))
-        if "certfile" in files:
-            context.load_cert_chain(files["certfile"], files.get("keyfile"))
-    except (OSError, ssl.SSLError) as error:
-        named = ", ".join(files.values())
-        raise PacelineError(f"The certificates in {named} cannot be read: {error}.") from error
-    return context
-
-
-def address(url: str) -> str:
-    """Return a broker's URL without who connects and how, for messages."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def said(error: BaseException) -> str:

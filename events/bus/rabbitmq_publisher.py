@@ -5,14 +5,16 @@ import threading
 import time
 from collections.abc import Sequence
 from functools import partial
+from itertools import cycle
 from typing import Any
 
 import structlog
 from pika.spec import Basic
 
-from events.bus.rabbitmq import NOT_FOUND, abort, address, parameters, said
+from events.bus.rabbitmq import NOT_FOUND, abort, said
 from events.bus.rabbitmq_joined import JoinedConnection
 from events.bus.rabbitmq_messages import properties_of
+from events.bus.rabbitmq_nodes import address, parameters
 from events.bus.rabbitmq_sending import CONFIRMED, REFUSED, RabbitSending
 from events.errors import Outage
 from events.log import Appended
@@ -41,7 +43,7 @@ class RabbitPublisher:
 
         Raises PacelineError for a URL that can never be one.
         """
-        self._parameters = parameters(url, name="paceline relay")
+        self._nodes = cycle(parameters(url, name="paceline relay"))
         self._address = address(url)
         self._exchange, self._routing_key = exchange, routing_key
         self._confirm_s, self._ready_s = confirm_s, ready_s
@@ -129,7 +131,7 @@ class RabbitPublisher:
             if self._closing.is_set():
                 return
             self._connection = connection = JoinedConnection(
-                self._parameters,
+                next(self._nodes),
                 on_open_callback=self._opened,
                 on_open_error_callback=self._ended,
                 on_close_callback=self._ended,

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from itertools import islice
+from itertools import cycle, islice
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -20,15 +20,14 @@ from events.bus.rabbitmq import (
     NoLeader,
     Unanswered,
     abort,
-    address,
     answered,
     declare_exchange,
     declare_queue,
-    parameters,
     problem_of,
     said,
 )
 from events.bus.rabbitmq_messages import position_of, times_before
+from events.bus.rabbitmq_nodes import address, parameters
 from events.log import Position
 from events.topology import EXCHANGE, queue_name
 
@@ -62,7 +61,7 @@ class RabbitSubscription:
         that somebody deletes says nothing; a broker that does not answer for `answer_s` is left.
         Raises PacelineError for a URL that can never be one.
         """
-        self._parameters = parameters(url, name=f"paceline {consumer}")
+        self._nodes = cycle(parameters(url, name=f"paceline {consumer}"))
         self._address, self._queue = address(url), queue_name(consumer)
         self._bindings = tuple(bindings)
         self._former = tuple(pattern for pattern in former if pattern not in self._bindings)
@@ -147,7 +146,7 @@ class RabbitSubscription:
         return random.uniform(0, most)  # noqa: S311
 
     def _serve_once(self) -> None:
-        connection = BlockingConnection(self._parameters)
+        connection = BlockingConnection(next(self._nodes))
         try:
             self._connection = connection
             self._begin(connection)

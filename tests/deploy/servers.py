@@ -9,7 +9,7 @@ import pika
 from pika.exceptions import AMQPError
 from pymongo import MongoClient
 
-from events.bus.rabbitmq import parameters
+from events.bus.rabbitmq_nodes import parameters
 from tests.deploy.place import DEPLOY, INSTALLED, passwords, settings_of
 from tests.servers.mongod import mongod_program
 from tests.servers.ports import free_port

@@ -15,7 +15,8 @@ from pika.exceptions import (
     UnroutableError,
 )
 
-from events.bus.rabbitmq import QUEUE_ARGUMENTS, parameters
+from events.bus.rabbitmq import QUEUE_ARGUMENTS
+from events.bus.rabbitmq_nodes import parameters
 from events.bus.rabbitmq_publisher import RabbitPublisher
 from events.bus.rabbitmq_subscription import RabbitSubscription
 from events.envelope import seal
@@ -225,7 +226,7 @@ def test_a_broker_of_another_authority_is_not_spoken_to(broker: Broker, tmp_path
 
 
 def test_what_the_certificate_does_not_name_is_not_spoken_to(broker: Broker) -> None:
-    settings = parameters(broker.url_for("relay"), name="relay")
+    (settings,) = parameters(broker.url_for("relay"), name="relay")
     assert settings.ssl_options is not None
     settings.ssl_options.server_hostname = "elsewhere.example"
     with pytest.raises(ssl.SSLCertVerificationError, match="not valid for 'elsewhere"):

@@ -25,14 +25,13 @@ from events.bus.rabbitmq import (
     QUEUE_ARGUMENTS,
     RabbitQueue,
     delete_queue,
-    parameters,
     queue_length,
 )
 from events.bus.rabbitmq_publisher import RabbitPublisher
 from events.bus.rabbitmq_sending import CONFIRMED, REFUSED, RabbitSending
 from events.bus.rabbitmq_subscription import RabbitSubscription
 from events.envelope import seal
-from events.errors import Outage, PacelineError
+from events.errors import Outage
 from events.log import Appended, Outcome, Position
 from events.topology import EXCHANGE, queue_name
 from tests.contract.test_event_log import EVERY_EXAMPLE
@@ -664,18 +663,17 @@ def test_a_password_is_in_no_message(rabbitmq: RabbitMQ) -> None:
     assert queue_name("calories") in problem
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
-        "http://guest:s3cret@localhost",
-        "amqp://",
-        "amqp://guest:s3cret@localhost:port/",
-        "amqp://guest:s3cret@localhost/?heartbeat=often",
-        "amqps://guest:s3cret@localhost/?cafile=/nowhere/ca.pem",
-        "amqps://guest:s3cret@localhost/?certfile=/nowhere/cert.pem&keyfile=/nowhere/key.pem",
-    ],
-)
-def test_a_url_that_can_never_be_one_is_refused_at_once(url: str) -> None:
-    with pytest.raises(PacelineError) as refused:
-        parameters(url, name="a test")
-    assert "s3cret" not in str(refused.value)
+def test_a_node_that_is_down_is_passed_over_for_the_next_that_the_url_names(
+    rabbitmq: RabbitMQ,
+) -> None:
+    url = rabbitmq.new_vhost()
+    urls = url.replace("@", f"@127.0.0.1:{free_port()},", 1)
+    publisher, subscription = RabbitPublisher(urls), RabbitSubscription(urls, "calories", ALL)
+    try:
+        assert subscription.wait_until_ready(MENDED_WITHIN_S)
+        assert len(publisher.publish(events(3)).confirmed()) == 3
+        assert queue_length(urls, "calories") is not None
+        assert subscription.problem is None
+    finally:
+        publisher.close()
+        subscription.close()

@@ -238,6 +238,12 @@ class Cluster:
         """Return the name of a vhost that nobody has used; see `RabbitMQ.url_of`."""
         return self.nodes[0].new_vhost().rpartition("/")[2]
 
+    def url_of(self, vhost: str) -> str:
+        """The URL of a vhost that names every node, the first one first."""
+        first, *others = [node.url_of(vhost) for node in self.nodes]
+        more = "".join(f",{url.partition('@')[2].partition('/')[0]}" for url in others)
+        return first.replace(f"/{vhost}", f"{more}/{vhost}")
+
     def leader(self, queue: str, *, vhost: str = "/") -> RabbitMQ:
         """The node that leads a quorum queue."""
         asked = next(node for node in self.nodes if node.running)
