@@ -1,6 +1,7 @@
 """What holds for every test: no settings from outside, no clock that judges, real servers."""
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -12,6 +13,9 @@ from tests.servers.rabbitmq import RabbitMQ
 # How long an example takes says how busy the machine is, nothing about the code.
 settings.register_profile("paceline", deadline=None, print_blob=True)
 settings.load_profile("paceline")
+
+# A shell that runs this in the background ignores Ctrl-C, and so would all that is started here.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

@@ -3,14 +3,21 @@
 import os
 import subprocess
 from collections.abc import Iterator
-from dataclasses import asdict
-from datetime import timedelta
+from dataclasses import asdict, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from consumers.runtime.fates import Fate, State
-from consumers.runtime.status import Building, Condition, ConsumerStatus, Installation, statuses
+from consumers.runtime.status import (
+    RATE_FOR,
+    Building,
+    Condition,
+    ConsumerStatus,
+    Installation,
+    statuses,
+)
 from consumers.runtime.store import Change, Commit
 from events.log.sqlite import SqliteEventLog
 from events.workouts import Sport
@@ -23,8 +30,8 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     yield from installed(tmp_path, monkeypatch)
 
 
-def status_of(world: World, name: str = "miles") -> ConsumerStatus:
-    found = statuses(Installation(world.settings), now=NOW)
+def status_of(world: World, name: str = "miles", *, now: datetime = NOW) -> ConsumerStatus:
+    found = statuses(Installation(world.settings), now=now)
     return next(one for one in found if one.name == name)
 
 
@@ -45,7 +52,8 @@ def test_a_consumer_that_has_everything_is_live(world: World) -> None:
     world.post(workout(), workout(workout_id="w2"), workout(workout_id="y", sport=Sport.YOGA))
     world.fold()
     running(world)
-    assert status_of(world) == ConsumerStatus(
+    # Its commit was today, whenever the test's own time is.
+    assert replace(status_of(world), rate_per_s=0.0) == ConsumerStatus(
         name="miles",
         place=status_of(world).place,
         state=Condition.LIVE,
@@ -55,6 +63,17 @@ def test_a_consumer_that_has_everything_is_live(world: World) -> None:
         lag=0,
         applied=2,
     )
+
+
+def test_the_rate_is_told_for_seconds_after_the_last_commit(world: World) -> None:
+    world.plug_in()
+    world.post(workout())
+    before = datetime.now(UTC)
+    world.fold()
+    running(world)
+    assert status_of(world, now=before).rate_per_s == 12.5
+    later = datetime.now(UTC) + RATE_FOR + timedelta(seconds=1)
+    assert status_of(world, now=later).rate_per_s == 0.0
 
 
 def test_lag_counts_only_what_the_bindings_want_and_nobody_looked_at(world: World) -> None:
