@@ -1,39 +1,26 @@
 """The composition root: the only place that wires parts together, and the `paceline` command."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
-from functools import cache
+from contextlib import AbstractContextManager
 from importlib.metadata import version
 from threading import Thread
 
 import click
-from flask import Flask
 
-from consumers.commands import audit, consumers, doctor
-from consumers.dead_letter_commands import dead_letters
-from consumers.explain_commands import explain
-from consumers.operation_commands import operations, replay
-from consumers.rebuild_commands import rebuild
 from consumers.runtime.asking import Check, worker_for
 from consumers.runtime.assembling import assemble
 from consumers.runtime.audit import Accepting
 from consumers.runtime.control import Control
 from consumers.runtime.places import hold, is_served, written
-from consumers.runtime.query.app import create_query_app
 from consumers.runtime.registry import find
 from consumers.runtime.removing import remove
 from consumers.runtime.runner import Runner
 from consumers.runtime.sending import ToQueue, to_queue
 from consumers.runtime.status import Installation
 from consumers.runtime.supervisor import Supervisor
-from consumers.runtime.ways import (
-    fact_sources,
-    open_control,
-)
-from consumers.what_if_commands import what_if
-from events.commands import PacelineGroup, config, events
-from events.errors import Outage, PacelineError
-from events.export_commands import export_events, load_events
+from consumers.runtime.ways import fact_sources, open_control
+from events.commands import PacelineGroup
+from events.errors import PacelineError
 from events.greeting import check_port, greet
 from events.journal import keep_journal
 from events.lock import FileLock
@@ -41,17 +28,30 @@ from events.log import LogReader
 from events.patience import Patience
 from events.process import die_with_supervisor, on_stop, supervised, takeover_s
 from events.relay import Relay
-from events.serving import THREADS, serve
-from events.settings import REPLICATED, Settings, read_settings
+from events.settings import Settings, read_settings
 from events.sqlite_spool import LoadedSources
 from events.ways import bookmark, open_log, publisher, read_log, stuck_rows
-from producer.app import create_app
-from producer.commands import import_
-from producer.forwarding import Forwarding
-from producer.outbox import Outbox
 from producer.outbox_reader import OutboxReader
-from producer.outbox_room import Bounds
-from producer.replication import Replication
+
+# Imported when they are asked for: each process, and each command, loads what it needs itself.
+_APPS = {
+    "producer": "producer.process:producer_app",
+    "query": "consumers.runtime.query.app:query_app",
+}
+_ELSEWHERE = {
+    "import": "producer.commands:import_",
+    "config": "events.commands:config",
+    "events": "events.commands:events",
+    "consumers": "consumers.commands:consumers",
+    "audit": "consumers.commands:audit",
+    "doctor": "consumers.commands:doctor",
+    "dead-letters": "consumers.dead_letter_commands:dead_letters",
+    "explain": "consumers.explain_commands:explain",
+    "operations": "consumers.operation_commands:operations",
+    "replay": "consumers.operation_commands:replay",
+    "rebuild": "consumers.rebuild_commands:rebuild",
+    "what-if": "consumers.what_if_commands:what_if",
+}
 
 
 class Platform:
@@ -89,43 +89,6 @@ class Platform:
     def to_queue(self, queue: str) -> ToQueue:
         """Return what sends to one queue; raises PacelineError where there is none."""
         return to_queue(self.settings, queue)
-
-
-def producer_app() -> Flask:
-    """Make the producer's application; granian calls it inside the one process that accepts."""
-    die_with_supervisor()
-    settings = read_settings()
-    keep_journal("producer")
-    # Made at its first use, because the outbox makes the file, and asks how far the relay is.
-    reader = cache(lambda: OutboxReader(settings.outbox_file))
-
-    def passed(source: str) -> int | None:
-        with suppress(Outage):
-            return reader().passed(bookmark(settings, source))
-        return None
-
-    outbox = Outbox(
-        settings.outbox_file,
-        passed=passed,
-        bounds=Bounds(settings.outbox_max_mib << 20, settings.disk_reserve_mib << 20),
-        wait_s=takeover_s(),
-    )
-    replicated = Replication(reader(), passed) if settings.accept == REPLICATED else None
-    return create_app(
-        outbox,
-        reader(),
-        passed=passed,
-        forward=Forwarding(settings.query_url, seats=THREADS - 4).forward,
-        host=settings.host,
-        kept=replicated.wait if replicated else None,
-    )
-
-
-def query_app() -> Flask:
-    """Make the query process's application."""
-    die_with_supervisor()
-    keep_journal("query")
-    return create_query_app(read_settings())
 
 
 def run_relay(settings: Settings, *, again: int | None) -> None:
@@ -166,7 +129,7 @@ def run_consumer(settings: Settings, name: str) -> None:
             runner.run()
 
 
-@click.group(cls=PacelineGroup)
+@click.group(cls=PacelineGroup, elsewhere=_ELSEWHERE)
 @click.version_option(version("paceline"))
 @click.pass_context
 def main(ctx: click.Context) -> None:
@@ -217,7 +180,7 @@ def wanted(settings: Settings) -> Mapping[str, Sequence[str]]:
 
 
 @main.command("serve")
-@click.argument("part", type=click.Choice(["producer", "query"]))
+@click.argument("part", type=click.Choice([*_APPS]))
 @click.pass_obj
 def serve_part(platform: Platform, part: str) -> None:
     """Serve one part alone: the producer accepts, the query process answers reads.
@@ -226,6 +189,8 @@ def serve_part(platform: Platform, part: str) -> None:
     Example:
       paceline serve producer
     """
+    from events.serving import serve  # brings the server, which no other process needs
+
     settings = platform.settings
     producing = part == "producer"
     port = settings.port if producing else settings.query_port
@@ -233,7 +198,7 @@ def serve_part(platform: Platform, part: str) -> None:
         check_port(settings.host, port, "PACELINE_PORT" if producing else "PACELINE_QUERY_PORT")
         if producing:
             FileLock(settings.outbox_file, wait_s=takeover_s()).release()
-    serve(f"cli:{part}_app", host=settings.host, port=port)
+    serve(_APPS[part], host=settings.host, port=port)
 
 
 @main.command("relay")
@@ -275,24 +240,6 @@ def consume(platform: Platform, name: str, workers: int) -> None:
     several = {f"consume {name} {number}": ("consume", name) for number in range(workers)}
     Supervisor(lambda: several, patience=patience).run()
 
-
-for command in (
-    import_,
-    events,
-    consumers,
-    what_if,
-    explain,
-    replay,
-    rebuild,
-    dead_letters,
-    operations,
-    audit,
-):
-    main.add_command(command)
-main.add_command(config)
-events.add_command(export_events)
-events.add_command(load_events)
-main.add_command(doctor)
 
 if __name__ == "__main__":
     main()

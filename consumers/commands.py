@@ -10,12 +10,12 @@ from typing import Any, Protocol
 
 import click
 
-from consumers.kit_commands import check, new
 from consumers.runtime.asking import Check, ask, check_known
 from consumers.runtime.audit import Accepting, audit_accepting, audit_consumer
 from consumers.runtime.control import Control
 from consumers.runtime.doctor import findings
 from consumers.runtime.status import Installation, statuses
+from events.commands import PacelineGroup
 from events.errors import PacelineError
 from events.log import LogReader
 from events.progress import progress, show
@@ -44,13 +44,12 @@ class Platform(Protocol):
         """Have somebody do what is asked of a consumer."""
 
 
-@click.group()
+@click.group(
+    cls=PacelineGroup,
+    elsewhere={"new": "consumers.kit_commands:new", "check": "consumers.kit_commands:check"},
+)
 def consumers() -> None:
     """Look at consumers, pause and resume them; write a new one, and check it."""
-
-
-consumers.add_command(new)
-consumers.add_command(check)
 
 
 @consumers.command("list")

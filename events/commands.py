@@ -1,8 +1,9 @@
 """Commands about events: what was logged, one event whole, and what comes in just now."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from importlib import import_module
 from typing import Any, Protocol
 
 import click
@@ -26,7 +27,30 @@ _UNUSABLE = (
 
 
 class PacelineGroup(click.Group):
-    """Commands whose errors are one line, and whose exit codes mean something."""
+    """Commands whose errors are one line, and whose exit codes mean something.
+
+    `elsewhere` has commands by name, each as the `module:attribute` that is imported when somebody
+    asks for it: a consumer's process, which starts often, does not wait for what others need.
+    """
+
+    def __init__(
+        self, *arguments: Any, elsewhere: Mapping[str, str] | None = None, **options: Any
+    ) -> None:
+        super().__init__(*arguments, **options)
+        self._elsewhere = elsewhere or {}
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands; imports none."""
+        return sorted({*self.commands, *self._elsewhere})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command by its name, imported where that was not done yet."""
+        # For a name that is none, all are: the nearest of them is proposed.
+        asked = {cmd_name} if cmd_name in self.list_commands(ctx) else {*self._elsewhere}
+        for name in asked - self.commands.keys():
+            module, _, attribute = self._elsewhere[name].partition(":")
+            self.add_command(getattr(import_module(module), attribute), name)
+        return super().get_command(ctx, cmd_name)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; 1 is a failure that the line explains, 3 is nobody there."""
@@ -53,7 +77,13 @@ class HasSettings(Protocol):
     settings: Settings
 
 
-@click.group()
+@click.group(
+    cls=PacelineGroup,
+    elsewhere={
+        "export": "events.export_commands:export_events",
+        "load": "events.export_commands:load_events",
+    },
+)
 def events() -> None:
     """Look at the event log."""
 

@@ -220,8 +220,8 @@ def test_a_read_that_hangs_ends_the_query_process_and_not_the_disk(place: Place)
     source = (
         "from consumers.runtime.query import reading\n"
         "reading.LONGEST_READ_S = 0.5\n"
-        "from cli import create_query_app, read_settings\n"
-        "create_query_app(read_settings()).test_client().get('/v1/stuck')\n"
+        "from consumers.runtime.query.app import query_app\n"
+        "query_app().test_client().get('/v1/stuck')\n"
     )
     asked = subprocess.run(
         [sys.executable, "-c", source], cwd=ROOT, env=place.environment, timeout=30, check=False

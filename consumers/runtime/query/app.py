@@ -17,15 +17,24 @@ from consumers.runtime.query.pages import docs_page, front_page
 from consumers.runtime.query.reading import Reading
 from consumers.runtime.query.reads import Routes
 from events.errors import Outage
+from events.journal import keep_journal
 from events.problems import for_status, page
+from events.process import die_with_supervisor
 from events.schema_fields import shown
-from events.settings import Settings
+from events.settings import Settings, read_settings
 
 logger = structlog.get_logger(__name__)
 
 
 def _utc_now() -> datetime:
     return datetime.now(UTC)
+
+
+def query_app() -> Flask:
+    """Return the application as the settings say; granian calls it inside the query process."""
+    die_with_supervisor()
+    keep_journal("query")
+    return create_query_app(read_settings())
 
 
 def create_query_app(
